@@ -1,0 +1,1 @@
+"""The entry points: the command line in, an exit code out; no logic."""

@@ -1,0 +1,35 @@
+"""What can go wrong for a user, each kind with the exit code that INTERFACE.md promises.
+
+The message of such an error is one line that says what was wrong, where, and what would be right;
+the command line prints it without a traceback.
+"""
+
+
+class BihmError(Exception):
+    """Anything that ends a command with a message instead of a traceback."""
+
+    exit_code = 1
+
+
+class ConfigError(BihmError):
+    """A wrong command or configuration."""
+
+    exit_code = 2
+
+
+class DataError(BihmError):
+    """Data missing or damaged."""
+
+    exit_code = 3
+
+
+class NumbersError(BihmError):
+    """The numbers broke: a NaN or an infinity."""
+
+    exit_code = 4
+
+
+class Interrupted(BihmError):
+    """Stopped by a signal after a clean checkpoint; the same command goes on."""
+
+    exit_code = 75
