@@ -1,0 +1,107 @@
+"""The conditionals p(h | y): what a machine is made of.
+
+A conditional is anything with the five members of `Conditional`. It owes its callers no more than that: it
+need not factorise over its units, and nothing outside this file assumes that it does. All randomness
+comes in as `noise`, one uniform number per unit, so that a sample is a function of its arguments and
+one draw can serve a whole machine.
+
+With `n_inputs = 0` a conditional is a prior: `y` then has an empty last axis.
+"""
+
+from typing import NamedTuple, Protocol
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from bihm.numerics import affine, bernoulli_log_prob, bernoulli_sample
+from bihm.types import Array, Bits, Float
+
+
+class Conditional(Protocol):
+    """p(h | y) over `n_units` bits given `n_inputs` bits."""
+
+    n_inputs: int
+    n_units: int
+
+    def sample(
+        self, noise: Float[Array, "*lead units"], y: Bits[Array, "*lead_y inputs"]
+    ) -> Bits[Array, "*lead units"]:
+        """Turn uniform `noise` into h ~ p(h | y); `y` may lack leading axes that `noise` has."""
+
+    def log_prob(
+        self, h: Bits[Array, "*lead_h units"], y: Bits[Array, "*lead_y inputs"]
+    ) -> Float[Array, "*lead"]:
+        """log p(h | y) in nats; the leading axes of `h` and `y` broadcast."""
+
+    def sample_and_log_prob(
+        self, noise: Float[Array, "*lead units"], y: Bits[Array, "*lead_y inputs"]
+    ) -> tuple[Bits[Array, "*lead units"], Float[Array, "*lead"]]:
+        """`sample` and the `log_prob` of what it drew, sharing their work."""
+
+
+class Init(NamedTuple):
+    """How the parameters of a layer start."""
+
+    weights: str = "authors"  # "authors": Glorot's bound divided by the fan-in; "glorot": the bound
+    bias: float | Float[Array, " units"] = -1.0
+
+
+def initial_weights(
+    rng: np.random.Generator, n_in: int, n_out: int, init: Init
+) -> Float[Array, "n_in n_out"]:
+    """Uniform on +-sqrt(6 / (n_in + n_out)) (Glorot & Bengio 2010), divided by n_in for "authors".
+
+    The authors' code divides the bound by the fan-in once more than their paper says. Numpy draws, on the
+    host: two dozen compiled draws of different shapes would take longer than all other set-up.
+    """
+    bound = (6 / (n_in + n_out)) ** 0.5
+    if init.weights == "authors":
+        bound /= max(n_in, 1)
+    return jnp.asarray(rng.uniform(-bound, bound, (n_in, n_out)), jnp.float32)
+
+
+def initial_bias(n_units: int, init: Init) -> Float[Array, " units"]:
+    """The output bias of a layer: one number for all units, or one for each."""
+    return jnp.broadcast_to(jnp.asarray(init.bias, jnp.float32), (n_units,))
+
+
+class Sbn(nnx.Module):
+    """Sigmoid belief net: p(h_i = 1 | y) = s(b + W y)_i, factorised (Neal 1992)."""
+
+    def __init__(self, rng: np.random.Generator, n_inputs: int, n_units: int, init: Init):
+        self.n_inputs = n_inputs
+        self.n_units = n_units
+        self.w = nnx.Param(initial_weights(rng, n_inputs, n_units, init))
+        self.b = nnx.Param(initial_bias(n_units, init))
+
+    def logits(self, y: Bits[Array, "*lead inputs"]) -> Float[Array, "*lead units"]:
+        """a = b + W y."""
+        return affine(y, self.w[...], self.b[...])
+
+    def sample(
+        self, noise: Float[Array, "*lead units"], y: Bits[Array, "*lead_y inputs"]
+    ) -> Bits[Array, "*lead units"]:
+        return bernoulli_sample(noise, self.logits(y))
+
+    def log_prob(
+        self, h: Bits[Array, "*lead_h units"], y: Bits[Array, "*lead_y inputs"]
+    ) -> Float[Array, "*lead"]:
+        return bernoulli_log_prob(h, self.logits(y))
+
+    def sample_and_log_prob(
+        self, noise: Float[Array, "*lead units"], y: Bits[Array, "*lead_y inputs"]
+    ) -> tuple[Bits[Array, "*lead units"], Float[Array, "*lead"]]:
+        logits = self.logits(y)
+        h = bernoulli_sample(noise, logits)
+        return h, bernoulli_log_prob(h, logits)
+
+
+LAYERS = {"sbn": Sbn}
+
+
+def make_layer(
+    name: str, rng: np.random.Generator, n_inputs: int, n_units: int, init: Init
+) -> Conditional:
+    """Build the conditional called `name` in a configuration."""
+    return LAYERS[name](rng, n_inputs, n_units, init)

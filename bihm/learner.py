@@ -1,0 +1,187 @@
+"""The learner: what a training step is, and a compiled chunk of them.
+
+The rule itself is in `objectives.py`; here are the optimiser, the minibatches and the loop around them.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from bihm.model import Params, Structure, bind
+from bihm.objectives import Info, Objective
+from bihm.types import Array, Bits, Float, PRNGKey, Rows
+
+Schedule = Callable[[Array], Array]
+
+
+class TrainState(NamedTuple):
+    """All that the next step needs, besides the configuration."""
+
+    params: Params
+    opt_state: optax.OptState
+    average: Params  # exponential average of the parameters; None when it is off
+    step: Array  # steps done since the start, int32
+
+
+class StepInfo(NamedTuple):
+    """What an observer wants of each step; a chunk stacks them along a leading axis."""
+
+    loss: Float[Array, ""]
+    estimates: Info  # means over the batch
+    grad_norms: Params  # the Euclidean norm of each parameter's gradient, before clipping
+
+
+class Rates(NamedTuple):
+    """The learning rate of a phase: from `start` to `end` along half a cosine over `steps` steps."""
+
+    start: Array
+    end: Array  # equal to `start`: constant
+    first_step: Array
+    steps: Array
+
+
+def learning_rate(rates: Rates, step: Array) -> Array:
+    """end + (start - end) (1 + cos(pi t)) / 2 with t in [0, 1] the part of the phase that is done."""
+    t = jnp.clip((step - rates.first_step) / rates.steps, 0, 1)
+    return rates.end + (rates.start - rates.end) * (1 + jnp.cos(jnp.pi * t)) / 2
+
+
+def penalty(l1: float, l2: float) -> optax.GradientTransformation:
+    """Add the gradient of `l1 sum|W| + l2 sum W^2` over the weights; biases (vectors) stay free.
+
+    The loss is a mean over the batch, and the penalty is added to that mean.
+    """
+
+    def add(grads: Params, params: Params | None) -> Params:
+        return jax.tree.map(
+            lambda g, w: g + l1 * jnp.sign(w) + 2 * l2 * w if w.ndim > 1 else g, grads, params
+        )
+
+    return optax.stateless(add)
+
+
+def make_optimizer(
+    name: str, *, clip: float | None, l1: float, l2: float
+) -> optax.GradientTransformation:
+    """Build the update direction of `optim.name`, for a rate of one; the chunk multiplies by the rate."""
+    parts = []
+    if clip is not None:
+        parts.append(optax.clip_by_global_norm(clip))
+    if l1 or l2:
+        parts.append(penalty(l1, l2))
+    if name == "adam":
+        parts.append(optax.scale_by_adam())
+    return optax.chain(*parts, optax.scale(-1.0))
+
+
+def init_state(
+    params: Params, optimizer: optax.GradientTransformation, average: float | None
+) -> TrainState:
+    """Start from `params`; the average, if there is one, starts there too."""
+    copy = None if average is None else jax.tree.map(jnp.copy, params)
+    return TrainState(params, optimizer.init(params), copy, jnp.zeros((), jnp.int32))
+
+
+def binarise(key: PRNGKey, rows: Rows, grey: bool) -> Bits[Array, "rows visible"]:
+    """Turn stored rows into bits; grey levels are drawn anew, P(x_i = 1) = level / 255."""
+    if not grey:
+        return rows.astype(jnp.float32)
+    noise = jax.random.uniform(key, rows.shape, jnp.float32)
+    return (noise * 255 < rows.astype(jnp.float32)).astype(jnp.float32)
+
+
+def take_batch(
+    key: PRNGKey, rows: Rows, order: Array, index: Array, batch_size: int, grey: bool
+) -> Bits[Array, "batch visible"]:
+    """Minibatch number `index` of an epoch; the last ones start over at the front of the epoch's order."""
+    picked = (index * batch_size + jnp.arange(batch_size)) % rows.shape[0]
+    return binarise(key, rows[order[picked]], grey)
+
+
+class ChunkPlan(NamedTuple):
+    """How an epoch is cut: `chunks` compiled calls of `length` steps each."""
+
+    chunks: int
+    length: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.chunks * self.length
+
+
+def plan_epoch(rows: int, batch_size: int, longest: int) -> ChunkPlan:
+    """Cut an epoch into equal chunks of at most `longest` steps.
+
+    Every row is seen at least once an epoch. Where batches or chunks do not divide evenly, the last
+    steps take rows from the front of the epoch's own random order again: no row is dropped, and all
+    batches are full.
+    """
+    batches = -(-rows // batch_size)
+    chunks = -(-batches // longest)
+    return ChunkPlan(chunks, -(-batches // chunks))
+
+
+def make_chunk(
+    structure: Structure,
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    plan: ChunkPlan,
+    *,
+    batch_size: int,
+    grey: bool,
+    average: float | None,
+) -> Callable[[TrainState, PRNGKey, Rows, Rates], tuple[TrainState, StepInfo]]:
+    """Compile `plan.length` training steps into one call that donates its state.
+
+    All randomness is folded from the key and the step number, so a run goes on after an
+    interruption as if there had been none.
+    """
+
+    def train_step(
+        state: TrainState, key: PRNGKey, rows: Rows, order: Array, rates: Rates
+    ) -> tuple[TrainState, StepInfo]:
+        data_key, rule_key = jax.random.split(jax.random.fold_in(key, state.step))
+        index = state.step % plan.steps_per_epoch
+        x = take_batch(data_key, rows, order, index, batch_size, grey)
+
+        def loss_of(params: Params) -> tuple[Array, Info]:
+            return objective(rule_key, bind(structure, params), x)
+
+        (loss, info), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        direction, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        rate = learning_rate(rates, state.step)
+        params = jax.tree.map(lambda w, d: w + rate * d, state.params, direction)
+        averaged = _move_average(state.average, params, average)
+        norms = jax.tree.map(jnp.linalg.norm, grads)
+        new = TrainState(params, opt_state, averaged, state.step + 1)
+        return new, StepInfo(loss, jax.tree.map(jnp.mean, info), norms)
+
+    @partial(jax.jit, donate_argnums=0)
+    def chunk(
+        state: TrainState, key: PRNGKey, rows: Rows, rates: Rates
+    ) -> tuple[TrainState, StepInfo]:
+        step_key, order_key = jax.random.split(key)
+        epoch = state.step // plan.steps_per_epoch
+        order = jax.random.permutation(jax.random.fold_in(order_key, epoch), rows.shape[0])
+
+        def body(state: TrainState, _: None) -> tuple[TrainState, StepInfo]:
+            return train_step(state, step_key, rows, order, rates)
+
+        return jax.lax.scan(body, state, length=plan.length)
+
+    return chunk
+
+
+def _move_average(average: Params, params: Params, decay: float | None) -> Params:
+    if decay is None:
+        return None
+    return jax.tree.map(lambda a, w: decay * a + (1 - decay) * w, average, params)
+
+
+def evaluated_params(state: TrainState) -> Params:
+    """The parameters that estimates are made of: the average where there is one."""
+    return state.params if state.average is None else state.average

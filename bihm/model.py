@@ -1,0 +1,124 @@
+"""The Helmholtz machine: a generative model p and an inference model q over the same layers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from bihm.layers import Conditional, Init, make_layer
+from bihm.types import Array, Bits, Float, PRNGKey
+
+Latents = list[Bits[Array, "*lead units"]]  # h_1 .. h_L, data side first
+Params = Any  # a pytree of float32 arrays
+Structure = Any  # the machine without its numbers: static and hashable
+
+
+class HelmholtzMachine(nnx.Module):
+    """p(x, h) = p(h_L) prod_l p(h_l | h_{l+1}) and q(h | x) = prod_l q(h_{l+1} | h_l), with h_0 = x.
+
+    `p` holds L + 1 conditionals, data side first, the last being the prior p(h_L); `q` holds L.
+    """
+
+    def __init__(self, p: Sequence[Conditional], q: Sequence[Conditional]):
+        if len(p) != len(q) + 1:
+            raise ValueError(f"p needs one layer more than q, got {len(p)} and {len(q)}")
+        self.p = nnx.List(p)
+        self.q = nnx.List(q)
+
+    @property
+    def n_visible(self) -> int:
+        return self.p[0].n_units
+
+    @property
+    def sizes(self) -> list[int]:
+        """The number of units of h_1 .. h_L."""
+        return [layer.n_units for layer in self.q]
+
+    def sample_q(
+        self, key: PRNGKey, x: Bits[Array, "batch visible"], samples: int
+    ) -> tuple[Latents, Float[Array, "samples batch"]]:
+        """Draw h^k ~ q(h | x) and return it with log q(h^k | x), in nats."""
+        # One draw for all layers: twelve small ones take longer to compile, and to run.
+        noise = jax.random.uniform(key, (samples, x.shape[0], sum(self.sizes)), jnp.float32)
+        h, log_q, y, start = [], jnp.zeros(noise.shape[:2]), x, 0
+        for layer in self.q:
+            y, log_prob = layer.sample_and_log_prob(noise[..., start : start + layer.n_units], y)
+            h.append(y)
+            log_q += log_prob
+            start += layer.n_units
+        return h, log_q
+
+    def sample_p(
+        self, key: PRNGKey, samples: int
+    ) -> tuple[Bits[Array, "samples visible"], Latents]:
+        """Draw (x, h) ~ p(x, h) from the top down."""
+        noise = jax.random.uniform(key, (samples, sum(self.sizes) + self.n_visible), jnp.float32)
+        h, y, start = [], jnp.zeros((samples, 0), jnp.float32), 0
+        for layer in reversed(self.p):
+            y = layer.sample(noise[..., start : start + layer.n_units], y)
+            h.append(y)
+            start += layer.n_units
+        x, *latents = reversed(h)
+        return x, latents
+
+    def log_p(self, x: Bits[Array, "*lead_x visible"], h: Latents) -> Float[Array, "*lead"]:
+        """log p(x, h) in nats; `x` may lack the leading axes of `h`."""
+        below = [x, *h]
+        above = [*h, jnp.zeros((*h[-1].shape[:-1], 0), jnp.float32)]
+        terms = [f.log_prob(b, a) for f, b, a in zip(self.p, below, above, strict=True)]
+        return sum(terms[1:], start=terms[0])
+
+    def log_q(self, x: Bits[Array, "*lead_x visible"], h: Latents) -> Float[Array, "*lead"]:
+        """log q(h | x) in nats; `x` may lack the leading axes of `h`."""
+        below = [x, *h[:-1]]
+        terms = [f.log_prob(a, b) for f, a, b in zip(self.q, h, below, strict=True)]
+        return sum(terms[1:], start=terms[0])
+
+
+def make_machine(
+    rng: np.random.Generator,
+    n_visible: int,
+    sizes: Sequence[int],
+    p_layers: Sequence[str],
+    q_layers: Sequence[str],
+    init: Init,
+    visible_mean: Float[Array, " visible"] | None = None,
+) -> HelmholtzMachine:
+    """Build a machine with latent layers of the given sizes, data side first.
+
+    With `visible_mean` the bias of p(x | h_1) starts at the log-odds of that mean instead of `init.bias`.
+    """
+    widths = [n_visible, *sizes]
+    inits = [init] * len(p_layers)
+    if visible_mean is not None:
+        # A pixel that is never on must not start at minus infinity.
+        mean = jnp.clip(visible_mean, 1e-3, 1 - 1e-3)
+        inits[0] = init._replace(bias=jnp.log(mean) - jnp.log1p(-mean))
+    p = [
+        make_layer(name, rng, above, below, start)
+        for name, below, above, start in zip(p_layers, widths, [*sizes, 0], inits, strict=True)
+    ]
+    q = [
+        make_layer(name, rng, below, above, init)
+        for name, below, above in zip(q_layers, widths[:-1], sizes, strict=True)
+    ]
+    return HelmholtzMachine(p, q)
+
+
+def split(machine: HelmholtzMachine) -> tuple[Structure, Params]:
+    """Take a machine apart into its static structure and its parameters; `bind` is the inverse."""
+    return nnx.split(machine, nnx.Param)
+
+
+def bind(structure: Structure, params: Params) -> HelmholtzMachine:
+    """Put a machine together; the first line of every function that is compiled or differentiated."""
+    machine: HelmholtzMachine = nnx.merge(structure, params)
+    return machine
+
+
+def count_parameters(params: Params) -> int:
+    """Return the number of scalars in the parameters of p and q together."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
