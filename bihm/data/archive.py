@@ -1,0 +1,171 @@
+"""NumPy files, read with suspicion and written whole.
+
+Headers are looked at before any array is allocated, a pickle is never opened, and a file appears
+under its final name complete or not at all.
+"""
+
+import contextlib
+import hashlib
+import math
+import os
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import numpy as np
+
+from bihm.errors import BihmError, DataError
+
+LIMIT = 4 << 30  # bytes of uncompressed arrays in one file
+
+
+class Header(NamedTuple):
+    """What a .npy header promises."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+
+@contextlib.contextmanager
+def guarded(path: Path, kind: str) -> Iterator[None]:
+    """Turn whatever goes wrong inside into one DataError that names `path`."""
+    try:
+        yield
+    except BihmError:
+        raise
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from error
+    except Exception as error:  # a stranger's file fails in any way that zip, zlib and numpy invent
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"{path}: damaged, or not {kind} ({reason})") from error
+
+
+def _header(stream: IO[bytes], path: Path, name: str) -> Header:
+    """The header at the start of a .npy stream; DataError if no plain array of numbers follows."""
+    version = np.lib.format.read_magic(stream)
+    if version == (1, 0):
+        shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+    elif version == (2, 0):
+        shape, _, dtype = np.lib.format.read_array_header_2_0(stream)
+    else:
+        raise DataError(f"{path}: {name} is in .npy version {version}; plain arrays need 1.0")
+    if dtype.kind not in "buif":
+        raise DataError(f"{path}: {name} holds {dtype}, not numbers; save it as uint8")
+    if any(size < 0 for size in shape):
+        raise DataError(f"{path}: {name} claims the impossible shape {shape}")
+    return Header(shape, dtype)
+
+
+def _refuse_large(path: Path, headers: dict[str, Header]) -> None:
+    size = sum(math.prod(h.shape) * h.dtype.itemsize for h in headers.values())
+    if size > LIMIT:
+        raise DataError(f"{path}: claims {size} bytes of arrays; the limit is {LIMIT} (4 GiB)")
+
+
+def _npz_headers(archive: zipfile.ZipFile, path: Path) -> dict[str, Header]:
+    headers = {}
+    for member in archive.namelist():
+        if not member.endswith(".npy"):
+            raise DataError(f"{path}: holds {member!r}; a .npz holds only .npy arrays")
+        with archive.open(member) as stream:
+            name = member.removesuffix(".npy")
+            headers[name] = _header(stream, path, f"array {name!r}")
+    _refuse_large(path, headers)
+    return headers
+
+
+def npz_headers(path: Path) -> dict[str, Header]:
+    """Names, shapes and dtypes of a .npz, no array read; DataError."""
+    with guarded(path, "a .npz"), zipfile.ZipFile(path) as archive:
+        return _npz_headers(archive, path)
+
+
+def read_npz(path: Path, only: str | None = None) -> dict[str, np.ndarray]:
+    """The arrays of a .npz, or `only` one; DataError if damaged, pickled, or above 4 GiB."""
+    with guarded(path, "a .npz"), zipfile.ZipFile(path) as archive:
+        arrays = {}
+        for name in _npz_headers(archive, path):
+            if only not in (None, name):
+                continue
+            with archive.open(name + ".npy") as stream:
+                arrays[name] = np.lib.format.read_array(stream, allow_pickle=False)
+                # Only reading on to the end makes zipfile compare the checksum.
+                if stream.read(1):
+                    raise DataError(f"{path}: array {name!r} goes on behind its own end")
+        return arrays
+
+
+def npy_header(path: Path) -> Header:
+    """Shape and dtype of a .npy, the array not read; DataError."""
+    with guarded(path, "a .npy"), path.open("rb") as stream:
+        header = _header(stream, path, "the array")
+        _refuse_large(path, {"": header})
+        return header
+
+
+def read_npy(path: Path) -> np.ndarray:
+    """The array of a .npy; DataError if damaged, pickled, not numbers, or above 4 GiB."""
+    npy_header(path)
+    with guarded(path, "a .npy"), path.open("rb") as stream:
+        return np.lib.format.read_array(stream, allow_pickle=False)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it; DataError if that is not allowed."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be made ({error.strerror or error})") from error
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[IO[bytes]]:
+    """A stream whose bytes get the name `path` only when the block ends well; DataError."""
+    make_folder(path.parent)
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as stream:
+            try:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+                os.chmod(stream.name, 0o644)  # tempfile's 0600 would hide a shared cache's files
+                os.replace(stream.name, path)
+            except BaseException:
+                os.unlink(stream.name)
+                raise
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write a compressed .npz that is whole or absent; DataError if the folder refuses."""
+    with whole(path) as stream:
+        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file that is whole or absent; DataError if the folder refuses."""
+    with whole(path) as stream:
+        stream.write(text.encode())
+
+
+def pack(bits: np.ndarray) -> np.ndarray:
+    """Bits (rows, n) to bytes (rows, ceil(n / 8)), the first bit highest, zeros behind the last."""
+    return np.packbits(bits, axis=1)
+
+
+def unpack(packed: np.ndarray, n_features: int) -> np.ndarray:
+    """Bytes (rows, ceil(n / 8)) to bits (rows, n), uint8."""
+    return np.unpackbits(packed, axis=1, count=n_features)
+
+
+def digest(array: np.ndarray) -> str:
+    """SHA-256 of an array's bytes in C order."""
+    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
+
+
+def order_free_digest(packed: np.ndarray) -> str:
+    """SHA-256 of the rows, sorted bytewise and joined: equal for the same rows in any order."""
+    return hashlib.sha256(b"".join(sorted(row.tobytes() for row in packed))).hexdigest()

@@ -1,0 +1,148 @@
+"""Datasets by name: found, checked against the pinned hashes, unpacked."""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from bihm.data import archive, bars, files
+from bihm.data.catalogue import SPLITS, Entry, entry
+from bihm.data.files import peek_width
+from bihm.errors import ConfigError, DataError
+from bihm.paths import cache
+
+__all__ = ["Dataset", "check_rows", "check_stored", "find", "folders", "load", "peek_width"]
+
+HERE = Path(__file__).parent
+MNIST_VALID = 10_000  # the usual choice: the last rows of the 60,000
+
+
+class Dataset(NamedTuple):
+    """Three splits of rows.
+
+    train, valid, test   uint8 (rows, n_features): 0 and 1, or grey levels 0..255 if `grey`
+    image_shape          (height, width) if a row is an image
+    grey                 binarise anew at every use with P(x_i = 1) = value / 255
+    column_major         look at an image by x.reshape(width, height).T
+    """
+
+    name: str
+    train: np.ndarray
+    valid: np.ndarray
+    test: np.ndarray
+    image_shape: tuple[int, int] | None = None
+    grey: bool = False
+    column_major: bool = False
+
+    @property
+    def n_features(self) -> int:
+        """Values per row."""
+        return int(self.train.shape[1])
+
+
+def folders() -> list[Path]:
+    """Where NAME.npz is looked for, in order: $BIHM_DATA if set, the user's cache."""
+    given = os.environ.get("BIHM_DATA")
+    return ([Path(given)] if given else []) + [cache() / "data"]
+
+
+def find(name: str) -> Path | None:
+    """The file that `load(name)` would read; None if there is none yet."""
+    if name == "digits":
+        return HERE / "digits.npz"
+    candidates = (folder / f"{name}.npz" for folder in folders())
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def check_rows(wanted: Entry, arrays: dict[str, np.ndarray], where: str) -> list[str]:
+    """Compare arrays with their pinned hashes; returns the splits whose rows have another order.
+
+    DataError, naming `where` and the split, for any other difference.
+    """
+    reordered = []
+    for key, pinned in wanted.sha256.items():
+        if key not in arrays:
+            continue
+        got = archive.digest(arrays[key])
+        if pinned is None or got == pinned:
+            continue
+        free = wanted.order_free_sha256.get(key)
+        if free is None or archive.order_free_digest(arrays[key]) != free:
+            raise DataError(
+                f"{where}: {key} is not {wanted.name}'s: SHA-256 {got[:12]}.., "
+                f"pinned {pinned[:12]}..; put the right file there, or remove it and fetch it again"
+            )
+        reordered.append(key)
+    return reordered
+
+
+def _shapes(wanted: Entry) -> dict[str, tuple[int, ...]]:
+    """The arrays a stored file must have, with their shapes."""
+    if wanted.grey:
+        side = wanted.image_shape or (1, wanted.n_features)
+        rows = {"x_train": wanted.rows["train"] + wanted.rows["valid"]}
+        rows["x_test"] = wanted.rows["test"]
+        return {key: (n, *side) for key, n in rows.items()}
+    width = -(-wanted.n_features // 8)
+    return {split: (wanted.rows[split], width) for split in SPLITS}
+
+
+def check_stored(wanted: Entry, path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The arrays of a stored NAME.npz, checked, and the splits whose rows have another order."""
+    arrays = archive.read_npz(path)
+    for key, shape in _shapes(wanted).items():
+        if key not in arrays:
+            raise DataError(f"{path}: has no array {key!r}; it holds {', '.join(arrays) or 'none'}")
+        if arrays[key].dtype != np.uint8 or arrays[key].shape != shape:
+            got = f"{arrays[key].dtype} {arrays[key].shape}"
+            raise DataError(f"{path}: {key} is {got}; {wanted.name} has uint8 {shape}")
+    if not wanted.grey:
+        width = arrays.get("n_features")
+        if width is None or width.size != 1 or int(width.item()) != wanted.n_features:
+            raise DataError(f"{path}: n_features must be {wanted.n_features}")
+        for split in SPLITS:
+            files.check_padding(arrays[split], wanted.n_features, path, split)
+    return arrays, check_rows(wanted, arrays, str(path))
+
+
+def _splits(wanted: Entry, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    if wanted.grey:
+        train = arrays["x_train"].reshape(-1, wanted.n_features)
+        test = arrays["x_test"].reshape(-1, wanted.n_features)
+        return {"train": train[:-MNIST_VALID], "valid": train[-MNIST_VALID:], "test": test}
+    return {split: archive.unpack(arrays[split], wanted.n_features) for split in SPLITS}
+
+
+def _named(wanted: Entry) -> dict[str, np.ndarray]:
+    if wanted.name == "bars":
+        rows = bars.generate()
+        check_rows(wanted, rows, "the generated bars")
+        return rows
+    path = find(wanted.name)
+    if path is None:
+        places = " or ".join(str(folder) for folder in folders())
+        raise DataError(
+            f"{wanted.name}.npz is missing: run `bihm-data fetch {wanted.name}`, "
+            f"or put {wanted.name}.npz into {places}"
+        )
+    return _splits(wanted, check_stored(wanted, path)[0])
+
+
+def load(name: str, path: str | None = None) -> Dataset:
+    """The dataset called `name`, or the user's file at `path` under that name.
+
+    ConfigError for an unknown name; DataError for a file that is missing, damaged or not 0/1.
+    """
+    if path is not None:
+        return Dataset(name, *files.read(Path(path).expanduser()))
+    if name == "file":
+        raise ConfigError("dataset=file needs dataset.path=FILE (.npz, .npy, .csv or .txt)")
+    wanted = entry(name)
+    return Dataset(
+        name,
+        **_named(wanted),
+        image_shape=wanted.image_shape,
+        grey=wanted.grey,
+        column_major=wanted.column_major,
+    )
