@@ -53,7 +53,7 @@ def _where(name: str) -> str:
 
 
 def _list() -> None:
-    from bihm.data import catalogue
+    from bihm.data.catalogue import catalogue
     from bihm.data.imports import describe, imported
 
     rows: list[tuple[str, ...]] = [
@@ -114,7 +114,7 @@ def _import(arguments: argparse.Namespace) -> None:
 
 def _each(names: list[str], action: Callable[[str], None]) -> int:
     """Run `action` for every name, going on after a failure; returns the first exit code."""
-    from bihm.data import catalogue, entry
+    from bihm.data.catalogue import catalogue, entry
     from bihm.data.imports import imported
 
     if names == ["all"]:

@@ -1,7 +1,7 @@
 """The data room: datasets by name or from a user's file, checked before anyone trains on them."""
 
 from bihm.data.bars import BARS_ENTROPY, bars_distribution
-from bihm.data.catalogue import Entry, catalogue, entry, names
+from bihm.data.catalogue import Entry, entry, names
 from bihm.data.dataset import Dataset, find, load, peek_width
 from bihm.data.fetch import fetch
 from bihm.data.imports import import_file
@@ -11,7 +11,6 @@ __all__ = [
     "Dataset",
     "Entry",
     "bars_distribution",
-    "catalogue",
     "entry",
     "fetch",
     "find",

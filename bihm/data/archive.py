@@ -6,6 +6,7 @@ under its final name complete or not at all.
 
 import contextlib
 import hashlib
+import io
 import math
 import os
 import tempfile
@@ -42,7 +43,7 @@ def guarded(path: Path, kind: str) -> Iterator[None]:
         raise DataError(f"{path}: damaged, or not {kind} ({reason})") from error
 
 
-def _header(stream: IO[bytes], path: Path, name: str) -> Header:
+def _header(stream: IO[bytes] | io.BufferedIOBase, path: Path, name: str) -> Header:
     """The header at the start of a .npy stream; DataError if no plain array of numbers follows."""
     version = np.lib.format.read_magic(stream)
     if version == (1, 0):

@@ -1,0 +1,174 @@
+"""`bihm-data` as a user types it: what it prints, and its exit codes."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from bihm import data
+from bihm.cli.data import main
+
+EYE = np.eye(12, 5, dtype=np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("BIHM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("BIHM_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(capsys, *argv) -> tuple[int, str, str]:
+    """Exit code, stdout, stderr."""
+    code = 0
+    try:
+        main([str(word) for word in argv])
+    except SystemExit as leaving:
+        code = leaving.code
+    return (code, *capsys.readouterr())
+
+
+def test_list_shows_every_set_and_where_it_is(capsys, home):
+    np.save(home / "x.npy", EYE)
+    run(capsys, "import", "x.npy", "--name", "mine")
+    code, out, err = run(capsys, "list")
+    rows = {line.split()[0]: line.split() for line in out.splitlines()}
+    assert (code, err) == (0, "")
+    assert list(rows) == ["name", *data.names(), "mine"]
+    assert rows["digits"][1:6] == ["1397", "200", "200", "64", "embedded"]
+    assert rows["bars"][5] == "generated"
+    assert rows["mnist"][1:6] == ["50000", "10000", "10000", "784", "missing"]
+    assert rows["mine"][1:] == ["10", "1", "1", "5", "imported", "yours"]
+
+
+def test_list_tells_bihm_data_from_the_cache(capsys, home, monkeypatch):
+    monkeypatch.setenv("BIHM_DATA", str(home / "shared"))
+    for folder, name in ((home / "shared", "nltcs"), (home / "cache" / "data", "plants")):
+        folder.mkdir(parents=True)
+        (folder / f"{name}.npz").touch()
+    rows = {line.split()[0]: line.split() for line in run(capsys, "list")[1].splitlines()}
+    assert rows["nltcs"][5] == "$BIHM_DATA"
+    assert rows["plants"][5] == "cache"
+
+
+def test_check_ok_missing_damaged(capsys, home):
+    assert run(capsys, "check", "digits", "bars")[0] == 0
+    code, _, err = run(capsys, "check", "nltcs")
+    assert code == 3
+    assert err.startswith("bihm-data: nltcs.npz is missing: run `bihm-data fetch nltcs`")
+    assert err.count("\n") == 1
+    (home / "cache" / "data").mkdir(parents=True)
+    (home / "cache" / "data" / "nltcs.npz").write_bytes(b"PK\3\4 no more")
+    code, out, err = run(capsys, "check", "nltcs", "digits")
+    assert code == 3
+    assert "nltcs.npz: damaged" in err
+    assert out.startswith("digits: ok")  # goes on after a failure
+
+
+def test_check_of_an_import(capsys, home):
+    np.save(home / "x.npy", EYE)
+    run(capsys, "import", "x.npy", "--name", "mine")
+    assert run(capsys, "check", "mine")[0] == 0
+    np.save(home / "x.npy", EYE[::-1])
+    path = home / "cache" / "data" / "mine.npz"
+    np.savez(path, train=EYE, valid=EYE, test=EYE, n_features=5)
+    code, _, err = run(capsys, "check", "mine")
+    assert code == 3
+    assert "mine.npz: train has changed since it was imported" in err
+    path.with_suffix(".json").write_text("{}")
+    assert run(capsys, "check", "mine")[0] == 3
+    assert run(capsys, "list")[1].splitlines()[-1].split() == ["mine", *"????", "damaged", "yours"]
+
+
+def test_import_prints_how_to_use_it(capsys, home):
+    np.save(home / "x.npy", EYE)
+    code, out, err = run(capsys, "import", "x.npy", "--name", "mine")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-1].endswith("bihm-train dataset=mine")
+    code, _, err = run(capsys, "import", "x.npy", "--name", "mine")
+    assert (code, err) == (2, "bihm-data: 'mine' is imported already; --force replaces it\n")
+    assert run(capsys, "import", "x.npy", "--name", "mine", "--force")[0] == 0
+
+
+def test_import_with_split_files(capsys, home):
+    for name in ("a", "b", "c"):
+        np.savetxt(home / f"{name}.csv", EYE, fmt="%d", delimiter=",")
+    argv = ("import", "a.csv", "--name", "mine", "--valid", "b.csv")
+    assert run(capsys, *argv)[0] == 2
+    assert run(capsys, *argv, "--test", "c.csv")[0] == 0
+    assert len(data.load("mine", str(home / "cache" / "data" / "mine.npz")).valid) == 12
+
+
+def test_import_of_a_bad_file_is_one_line_with_row_and_column(capsys, home):
+    (home / "x.csv").write_text("0,1\n1,7\n")
+    code, out, err = run(capsys, "import", "x.csv", "--name", "mine")
+    assert (code, out) == (3, "")
+    assert err == "bihm-data: x.csv: row 1, column 1 is '7'; only 0 and 1 are bits\n"
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        (),
+        ("lsit",),
+        ("fetch",),
+        ("import", "x.npy"),
+        ("list", "--all"),
+        ("fetch", "mnits"),
+        ("check", "digits", "mnits"),
+    ],
+)
+def test_wrong_commands_exit_2(capsys, argv):
+    code, out, err = run(capsys, *argv)
+    assert code == 2
+    assert not out
+    assert "Traceback" not in err
+    if "mnits" in argv:
+        assert "did you mean mnist?" in err
+
+
+def test_fetch_goes_on_and_exits_with_the_first_failure(capsys, monkeypatch):
+    from bihm.errors import DataError
+
+    asked = []
+
+    def fake(name):
+        asked.append(name)
+        if name == "nltcs":
+            raise DataError("no network")
+
+    monkeypatch.setattr("bihm.data.fetch", fake)
+    code, _, err = run(capsys, "fetch", "nltcs", "plants")
+    assert (code, err) == (3, "bihm-data: no network\n")
+    assert asked == ["nltcs", "plants"]
+    asked.clear()
+    run(capsys, "fetch", "all")
+    assert asked == list(data.names())
+
+
+def test_ctrl_c_exits_130_quietly(capsys, monkeypatch):
+    def interrupt(name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bihm.data.fetch", interrupt)
+    assert run(capsys, "fetch", "nltcs") == (130, "", "")
+
+
+def test_nothing_heavy_is_imported():
+    program = (
+        "import sys; from bihm.cli.data import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'numpy', 'scipy', 'pooch', 'jax', 'hydra'} & set(sys.modules)\n"
+        "import bihm.data\n"
+        "heavy |= {'scipy', 'pooch', 'requests', 'jax', 'hydra'} & set(sys.modules)\n"
+        "sys.exit(f'imported: {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=dict(os.environ)
+    )
+    assert done.returncode == 0, done.stderr
+    assert "usage: bihm-data" in done.stdout
