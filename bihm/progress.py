@@ -53,7 +53,7 @@ def _bar(total_steps: int | None, logger: logging.Logger) -> Iterator[Progress]:
     from rich.progress import Progress as Bar
 
     console = Console()
-    # No refresh thread: it costs a core's time beside the training and adds nothing between chunks.
+    # No refresh thread: it would only take time from the training, which reports chunk by chunk.
     bar = Bar(
         *_columns(),
         console=console,
@@ -81,14 +81,11 @@ def _on_bar(bar: Any, logger: logging.Logger, logged_here: bool) -> Progress:
     """The two calls on a started bar; `logged_here`: what is logged shows on this terminal."""
     encoding = bar.console.encoding
     (task,) = bar.task_ids
-    started, drawn = False, -REFRESH_SECONDS
+    drawn = -REFRESH_SECONDS
 
     def advance(step: int, text: str) -> None:
-        nonlocal started, drawn
-        if not started:
-            bar.reset(task, completed=step)
-            started = True
-        bar.update(task, completed=step)
+        nonlocal drawn
+        bar.update(task, completed=step)  # rich leaves the first call out of the speed
         shown = bar.tasks[0]
         words = _words(step, shown.total, shown.speed, _printable(text, encoding))
         bar.update(task, words=words)
@@ -111,7 +108,7 @@ def _columns() -> Iterator[Any]:
 
     # All words are one column, so that a narrow terminal crops the end of the line and not each
     # number; cropped, since rich's own ellipsis is a character that not every terminal has.
-    yield BarColumn(BAR_WIDTH, table_column=Column(min_width=BAR_WIDTH))
+    yield BarColumn(BAR_WIDTH)
     words = Column(no_wrap=True, overflow="crop")
     yield TextColumn("{task.fields[words]}", style="none", markup=False, table_column=words)
 
