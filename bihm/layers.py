@@ -57,8 +57,19 @@ def initial_weights(
     """
     bound = (6 / (n_in + n_out)) ** 0.5
     if init.weights == "authors":
-        bound /= max(n_in, 1)
+        bound /= n_in
     return jnp.asarray(rng.uniform(-bound, bound, (n_in, n_out)), jnp.float32)
+
+
+def drive(
+    y: Bits[Array, "*lead inputs"],
+    w: nnx.Param | None,
+    b: nnx.Param,
+) -> Float[Array, "*lead units"]:
+    """b + W y, or `b` alone for a prior, which has no W."""
+    if w is None:
+        return jnp.broadcast_to(b[...], (*y.shape[:-1], b.shape[0]))
+    return affine(y, w[...], b[...])
 
 
 def initial_bias(n_units: int, init: Init) -> Float[Array, " units"]:
@@ -72,12 +83,13 @@ class Sbn(nnx.Module):
     def __init__(self, rng: np.random.Generator, n_inputs: int, n_units: int, init: Init):
         self.n_inputs = n_inputs
         self.n_units = n_units
-        self.w = nnx.Param(initial_weights(rng, n_inputs, n_units, init))
+        # A prior has no weights: no checkpoint format takes an array without entries.
+        self.w = nnx.Param(initial_weights(rng, n_inputs, n_units, init)) if n_inputs else None
         self.b = nnx.Param(initial_bias(n_units, init))
 
     def logits(self, y: Bits[Array, "*lead inputs"]) -> Float[Array, "*lead units"]:
         """a = b + W y."""
-        return affine(y, self.w[...], self.b[...])
+        return drive(y, self.w, self.b)
 
     def sample(
         self, noise: Float[Array, "*lead units"], y: Bits[Array, "*lead_y inputs"]

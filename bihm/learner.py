@@ -15,8 +15,6 @@ from bihm.model import Params, Structure, bind
 from bihm.objectives import Info, Objective
 from bihm.types import Array, Bits, Float, PRNGKey, Rows
 
-Schedule = Callable[[Array], Array]
-
 
 class TrainState(NamedTuple):
     """All that the next step needs, besides the configuration."""
@@ -32,7 +30,7 @@ class StepInfo(NamedTuple):
 
     loss: Float[Array, ""]
     estimates: Info  # means over the batch
-    grad_norms: Params  # the Euclidean norm of each parameter's gradient, before clipping
+    grad_norms: Float[Array, " parameters"]  # of each parameter's gradient, before clipping
 
 
 class Rates(NamedTuple):
@@ -42,6 +40,13 @@ class Rates(NamedTuple):
     end: Array  # equal to `start`: constant
     first_step: Array
     steps: Array
+
+    @classmethod
+    def of(cls, start: float, end: float, first_step: int, steps: int) -> "Rates":
+        """Numbers as arrays, so that other numbers do not mean another compilation."""
+        lrs = jnp.asarray([start, end], jnp.float32)
+        counts = jnp.asarray([first_step, steps], jnp.int32)
+        return cls(lrs[0], lrs[1], counts[0], counts[1])
 
 
 def learning_rate(rates: Rates, step: Array) -> Array:
@@ -102,6 +107,9 @@ def take_batch(
     return binarise(key, rows[order[picked]], grey)
 
 
+Chunk = Callable[[TrainState, PRNGKey, Rows, Rates], tuple[TrainState, StepInfo]]
+
+
 class ChunkPlan(NamedTuple):
     """How an epoch is cut: `chunks` compiled calls of `length` steps each."""
 
@@ -134,7 +142,7 @@ def make_chunk(
     batch_size: int,
     grey: bool,
     average: float | None,
-) -> Callable[[TrainState, PRNGKey, Rows, Rates], tuple[TrainState, StepInfo]]:
+) -> Chunk:
     """Compile `plan.length` training steps into one call that donates its state.
 
     All randomness is folded from the key and the step number, so a run goes on after an
@@ -156,7 +164,7 @@ def make_chunk(
         rate = learning_rate(rates, state.step)
         params = jax.tree.map(lambda w, d: w + rate * d, state.params, direction)
         averaged = _move_average(state.average, params, average)
-        norms = jax.tree.map(jnp.linalg.norm, grads)
+        norms = jnp.stack([jnp.linalg.norm(g) for g in jax.tree.leaves(grads)])
         new = TrainState(params, opt_state, averaged, state.step + 1)
         return new, StepInfo(loss, jax.tree.map(jnp.mean, info), norms)
 

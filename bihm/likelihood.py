@@ -14,16 +14,16 @@ from jax.nn import logsumexp
 
 from bihm.model import HelmholtzMachine, Params, Structure, bind
 from bihm.numerics import log_mean_exp
-from bihm.types import Array, Bits, Float, PRNGKey
+from bihm.types import AnyArray, Array, Bits, Float, PRNGKey
 
 
 class Estimates(NamedTuple):
     """K-sample estimates for each row, in nats (METHOD.md, "Importance-sampling estimates")."""
 
-    log_p: Float[Array, " rows"]  # log (1/K) sum_k w_k
-    log_p_tilde_star: Float[Array, " rows"]  # 2 log (1/K) sum_k sqrt(w_k)
-    ess_p: Float[Array, " rows"]  # (sum_k w_k)^2 / (K sum_k w_k^2)
-    ess_p_star: Float[Array, " rows"]  # (sum_k sqrt(w_k))^2 / (K sum_k w_k)
+    log_p: Float[AnyArray, " rows"]  # log (1/K) sum_k w_k
+    log_p_tilde_star: Float[AnyArray, " rows"]  # 2 log (1/K) sum_k sqrt(w_k)
+    ess_p: Float[AnyArray, " rows"]  # (sum_k w_k)^2 / (K sum_k w_k^2)
+    ess_p_star: Float[AnyArray, " rows"]  # (sum_k sqrt(w_k))^2 / (K sum_k w_k)
 
 
 class LogZ(NamedTuple):
@@ -114,8 +114,8 @@ def summarise_log_z(log_terms: np.ndarray, inner: int) -> LogZ:
     return LogZ(mean, stderr, mean - 1.96 * stderr, high, terms.size, inner)
 
 
-def mean_and_sem(values: np.ndarray) -> tuple[float, float]:
+def mean_and_sem(values: Float[AnyArray, " rows"]) -> tuple[float, float]:
     """The mean over a split and its standard error std / sqrt(N), summed in float64."""
-    values = np.asarray(values, np.float64)
-    sem = values.std(ddof=1) / np.sqrt(values.size) if values.size > 1 else 0.0
-    return float(values.mean()), float(sem)
+    exact = np.asarray(values, np.float64)
+    sem = exact.std(ddof=1) / np.sqrt(exact.size) if exact.size > 1 else 0.0
+    return float(exact.mean()), float(sem)

@@ -122,3 +122,13 @@ def bind(structure: Structure, params: Params) -> HelmholtzMachine:
 def count_parameters(params: Params) -> int:
     """Return the number of scalars in the parameters of p and q together."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def parameter_names(params: Params) -> list[str]:
+    """Names such as `p.0.w`, in the order of `jax.tree.leaves(params)`."""
+    paths = jax.tree_util.tree_flatten_with_path(params)[0]
+    return [".".join(_plain(part) for part in path if _plain(part)) for path, _ in paths]
+
+
+def _plain(part: Any) -> str:
+    return str(getattr(part, "key", getattr(part, "idx", "")))

@@ -56,16 +56,16 @@ def bernoulli_sample(
     return (noise < jax.nn.sigmoid(jnp.broadcast_to(logits, noise.shape))).astype(noise.dtype)
 
 
-def log_mean_exp(x: Float[Array, "samples *rest"]) -> Float[Array, "*rest"]:
+def log_mean_exp(x: Float[Array, " samples *rest"]) -> Float[Array, "*rest"]:
     """log (1/K) sum_k exp(x_k) over the leading axis."""
     return logsumexp(x, axis=0) - jnp.log(jnp.asarray(x.shape[0], x.dtype))
 
 
-def normalised_weights(log_w: Float[Array, "samples *rest"]) -> Float[Array, "samples *rest"]:
+def normalised_weights(log_w: Float[Array, " samples *rest"]) -> Float[Array, " samples *rest"]:
     """W_k = w_k / sum_j w_j over the leading axis, as a constant to the gradient."""
     return jax.lax.stop_gradient(jax.nn.softmax(log_w, axis=0))
 
 
-def ess(log_w: Float[Array, "samples *rest"]) -> Float[Array, "*rest"]:
+def ess(log_w: Float[Array, " samples *rest"]) -> Float[Array, "*rest"]:
     """Effective sample size as a fraction of K: (sum_k w_k)^2 / (K sum_k w_k^2), in (0, 1]."""
     return jnp.exp(2 * log_mean_exp(log_w) - log_mean_exp(2 * log_w))

@@ -10,12 +10,19 @@ A leading `*lead` stands for any of `batch` or `samples batch`. Bits are float32
 they ever do is enter matrix products. All log-probabilities are in nats.
 """
 
+from typing import TYPE_CHECKING
+
+import numpy as np
 from jax import Array
 from jaxtyping import Float, Key, UInt8
 
-PRNGKey = Key[Array, ""]
+if TYPE_CHECKING:
+    from typing import Annotated as Bits
+else:
+    Bits = Float  # Bits[Array, "*lead units"]: float32 zeros and ones
 
-Bits = Float  # Bits[Array, "*lead units"]: float32 zeros and ones
+AnyArray = Array | np.ndarray  # on the device, or on the host
+PRNGKey = Key[Array, ""]
 Rows = UInt8[Array, "rows visible"]
 
-__all__ = ["Array", "Bits", "Float", "PRNGKey", "Rows"]
+__all__ = ["AnyArray", "Array", "Bits", "Float", "PRNGKey", "Rows"]

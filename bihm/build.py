@@ -1,0 +1,165 @@
+"""From a configuration to the pieces of a run: data on the device, machine, rule and optimiser."""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from bihm.config import Config, PhaseConfig, layer_types
+from bihm.data import Dataset, load
+from bihm.errors import ConfigError
+from bihm.layers import Init
+from bihm.learner import ChunkPlan, TrainState, binarise, init_state, make_optimizer, plan_epoch
+from bihm.model import Params, Structure, make_machine, split
+from bihm.objectives import Objective, make_objective
+from bihm.taper import layer_sizes
+from bihm.types import PRNGKey
+
+LONGEST_CHUNK = 100  # steps between two looks at the clock and at signals
+
+
+class Keys(NamedTuple):
+    """One stream of random numbers for each use, all from the seed."""
+
+    train: PRNGKey
+    valid: PRNGKey
+    test: PRNGKey
+    log_z: PRNGKey
+    pictures: PRNGKey
+
+
+class Rig(NamedTuple):
+    """All that a run is made of, before its first step."""
+
+    config: Config
+    dataset: Dataset
+    structure: Structure
+    params: Params
+    optimizer: optax.GradientTransformation
+    plan: ChunkPlan
+    keys: Keys
+    eval_every: int  # epochs between two validation estimates
+
+    @property
+    def score(self) -> str:
+        """The estimate that early stopping watches: of the rule's own likelihood."""
+        return "log_p_tilde_star" if self.config.model.name == "bihm" else "log_p"
+
+
+def read_dataset(config: Config) -> Dataset:
+    """Load the run's dataset and fill in what the configuration could not know before it.
+
+    Raises:
+        DataError: the data are missing or damaged.
+        ConfigError: the configuration does not fit them.
+    """
+    dataset = load(config.dataset.name, config.dataset.path)
+    width = config.dataset.n_features
+    if width is not None and width != dataset.n_features:
+        raise ConfigError(
+            f"dataset.n_features={width} but {config.dataset.name} has {dataset.n_features} features"
+        )
+    config.dataset.n_features = dataset.n_features
+    if config.layers is None:
+        config.layers = layer_sizes(config.depth, dataset.n_features)
+    rows = len(dataset.train)
+    if config.batch_size > rows:
+        raise ConfigError(
+            f"batch_size={config.batch_size} is larger than the {rows} training rows of "
+            f"{config.dataset.name}"
+        )
+    return dataset
+
+
+def make_rig(config: Config) -> Rig:
+    """Build the pieces of a run; the same configuration builds the same ones."""
+    dataset = read_dataset(config)
+    assert config.layers is not None
+    p_types = layer_types(config.p.layer, "p", len(config.layers) + 1)
+    q_types = layer_types(config.q.layer, "q", len(config.layers))
+    mean = None
+    if config.init.visible_bias == "data":
+        mean = jnp.asarray(dataset.train.mean(axis=0) / (255 if dataset.grey else 1), jnp.float32)
+    machine = make_machine(
+        np.random.default_rng(config.seed),
+        dataset.n_features,
+        config.layers,
+        p_types,
+        q_types,
+        Init(config.init.weights, config.init.bias),
+        mean,
+    )
+    structure, params = split(machine)
+    optim = config.optim
+    plan = plan_epoch(len(dataset.train), config.batch_size, LONGEST_CHUNK)
+    return Rig(
+        config,
+        dataset,
+        structure,
+        params,
+        make_optimizer(optim.name, clip=optim.clip, l1=optim.l1, l2=optim.l2),
+        plan,
+        Keys(*jax.random.split(jax.random.key(config.seed), len(Keys._fields))),
+        config.eval.every or _evaluation_period(config, dataset, plan),
+    )
+
+
+def _evaluation_period(config: Config, dataset: Dataset, plan: ChunkPlan) -> int:
+    """Epochs between evaluations so that these cost about 3 % of the training's arithmetic.
+
+    A training step's backward pass costs twice its forward pass. Patience is counted in epochs, so it
+    still gets at least three evaluations.
+    """
+    evaluation = len(dataset.valid) * config.eval.K
+    if config.model.name == "bihm":
+        evaluation += config.eval.z_outer * (config.eval.z_inner + 1)
+    training = 3 * plan.steps_per_epoch * config.batch_size * config.K
+    period = math.ceil(evaluation / (0.03 * training))
+    patience = config.stop.patience
+    longest = config.epochs if patience is None else min(config.epochs, patience // 3)
+    return max(1, min(period, longest))
+
+
+def first_state(rig: Rig) -> TrainState:
+    """The state before the first step."""
+    return init_state(rig.params, rig.optimizer, rig.config.optim.average)
+
+
+def phases(config: Config) -> list[PhaseConfig]:
+    """The phases of a run with every null filled in; a run without phases is one phase."""
+    optim = config.optim
+
+    def filled(phase: PhaseConfig) -> PhaseConfig:
+        lr = optim.lr if phase.lr is None else phase.lr
+        lr_end = optim.lr_end if phase.lr_end is None else phase.lr_end
+        return PhaseConfig(
+            K=config.K if phase.K is None else phase.K,
+            lr=lr,
+            lr_end=lr if optim.schedule == "constant" else lr_end,
+            epochs=config.epochs if phase.epochs is None else phase.epochs,
+            patience=config.stop.patience if phase.patience is None else phase.patience,
+        )
+
+    return [filled(phase) for phase in optim.phases or [PhaseConfig()]]
+
+
+def objective_of(config: Config, K: int) -> Objective:
+    """The training rule with its options."""
+    model = config.model
+    dreams = config.batch_size if model.sleep_batch_size is None else model.sleep_batch_size
+    return make_objective(
+        model.name, K=K, q_update=model.q_update or "both", sleep_batch_size=dreams
+    )
+
+
+def split_rows(dataset: Dataset, split_name: str) -> np.ndarray:
+    """The rows of a split as bits; grey levels are drawn once and for all, from a fixed key."""
+    rows: np.ndarray = getattr(dataset, split_name)
+    if not dataset.grey:
+        return rows
+    key = jax.random.fold_in(jax.random.key(0), ("train", "valid", "test").index(split_name))
+    bits = binarise(key, jnp.asarray(rows), grey=True)
+    return np.asarray(bits, np.uint8)

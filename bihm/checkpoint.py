@@ -1,0 +1,82 @@
+"""Checkpoints: the latest and the best state of a run, saved together so that they always agree."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from bihm.errors import DataError
+from bihm.learner import TrainState
+
+KEEP = 2  # one to fall back to, should the newest be damaged
+
+
+class Checkpoint(NamedTuple):
+    """One saved moment of a run."""
+
+    latest: TrainState
+    best: TrainState  # the state whose score `memory` claims
+    memory: dict[str, Any]  # JSON: what the loop knows besides the states
+
+
+class Checkpoints:
+    """The folder `checkpoints/` of a run: one sub-folder a step, each complete or absent."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._manager = ocp.CheckpointManager(
+            folder.resolve(),
+            options=ocp.CheckpointManagerOptions(max_to_keep=KEEP, create=True),
+            item_names=("latest", "best", "memory"),
+        )
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write in the background; a step that is there already is left alone."""
+        step = int(checkpoint.latest.step)
+        if step in self._manager.all_steps():
+            return
+        # The next chunk takes the buffers of `latest` for its own, so the writer gets copies.
+        latest, best = jax.tree.map(np.array, (checkpoint.latest, checkpoint.best))
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                latest=ocp.args.StandardSave(latest),
+                best=ocp.args.StandardSave(best),
+                memory=ocp.args.JsonSave(checkpoint.memory),
+            ),
+        )
+
+    def restore(self, like: TrainState) -> Checkpoint | None:
+        """Read the newest checkpoint into states shaped `like`; None where there is none.
+
+        Raises:
+            DataError: the checkpoint is damaged or belongs to another machine.
+        """
+        step = self._manager.latest_step()
+        if step is None:
+            return None
+        shapes = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        try:
+            items = self._manager.restore(
+                step,
+                args=ocp.args.Composite(
+                    latest=ocp.args.StandardRestore(shapes),
+                    best=ocp.args.StandardRestore(shapes),
+                    memory=ocp.args.JsonRestore(),
+                ),
+            )
+        except (ValueError, KeyError, OSError) as error:
+            reason = str(error).strip().splitlines()[0][:200]
+            raise DataError(
+                f"{self.folder / str(step)}: this checkpoint cannot be read ({reason})"
+            ) from error
+        return Checkpoint(items["latest"], items["best"], items["memory"])
+
+    def wait(self) -> None:
+        """Return when all that was saved is on disk; errors of the background writer surface here."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        self._manager.close()

@@ -1,0 +1,5 @@
+"""The end of a multirun."""
+
+
+def report_sweep() -> None:
+    """Placeholder."""

@@ -1,0 +1,100 @@
+"""`bihm-train`: Hydra in, a run directory and an exit code out."""
+
+import os
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from bihm import config as schema
+from bihm import paths
+from bihm.cli.sweep import report_sweep
+from bihm.errors import BihmError, ConfigError
+
+PROGRAM = "bihm-train"
+
+
+class Job:
+    """What Hydra calls for each job; it keeps a single run's error, which Hydra would print twice."""
+
+    def __init__(self) -> None:
+        self.error: BihmError | None = None
+
+    def __call__(self, raw: DictConfig) -> float | None:
+        """Check the configuration, train, and return the score on valid for a sweeper."""
+        hydra_config = HydraConfig.get()
+        directory = Path(hydra_config.runtime.output_dir)
+        overrides = hydra_config.overrides.task
+        single = hydra_config.mode == RunMode.RUN
+        try:
+            config = schema.parse(raw, [part.partition("=")[0].lstrip("+~") for part in overrides])
+            return _train(config, directory, interactive=single and sys.stdout.isatty())
+        except BihmError as error:
+            if not single:
+                _record_failure(directory, error)
+                raise
+            _remove_if_unused(directory)
+            self.error = error
+            return None
+
+
+def _train(config: schema.Config, directory: Path, interactive: bool) -> float:
+    from bihm.runtime import configure_jax  # jax takes a second to import: not before it is needed
+
+    configure_jax()
+    from bihm.experiment import train
+
+    block = train(config, directory, interactive)["valid"]
+    return float(block.get("log_p_tilde_star", block["log_p"])["mean"])
+
+
+def _remove_if_unused(directory: Path) -> None:
+    """Hydra makes a run's directory before we can refuse the run: leave no empty shells behind."""
+    if {path.name for path in directory.iterdir()} > {"train.log"}:
+        return
+    (directory / "train.log").unlink(missing_ok=True)
+    while directory != Path.cwd() and Path.cwd() in directory.parents:
+        try:
+            directory.rmdir()
+        except OSError:  # not empty: somebody else's
+            return
+        directory = directory.parent
+
+
+def _record_failure(directory: Path, error: BihmError) -> None:
+    from bihm.runfiles import write_status
+
+    if not (directory / "status.json").is_file():
+        write_status(directory, "failed", f"{type(error).__name__}: {error}")
+
+
+def main() -> None:
+    """The console script."""
+    schema.register()
+    # Hydra then raises its errors instead of printing them, and what a user reads is ours to say.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    # Hydra looks at the function's module for its name; a job is an object, so a function wraps it.
+    job = Job()
+    run = hydra.main(version_base="1.3", config_path=str(paths.configs()), config_name="train")
+    try:
+        run(lambda raw: job(raw))()
+    except BihmError as error:
+        job.error = error
+    except (HydraException, OmegaConfBaseException) as error:
+        _exit(schema.explain(error), ConfigError.exit_code)
+    except KeyboardInterrupt:
+        _exit("interrupted", 130)
+    finally:
+        report_sweep()
+    if job.error is not None:
+        _exit(str(job.error), job.error.exit_code)
+
+
+def _exit(message: str, code: int) -> None:
+    print(f"{PROGRAM}: {message}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,119 @@
+"""The checks that types cannot make: values that have the right type and make no sense."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from bihm.config.schema import Config, OptimConfig
+from bihm.errors import ConfigError
+
+RULES = ("bihm", "rws", "wake_sleep")
+LAYER_TYPES = ("sbn",)
+
+
+def check_depth(config: Config, depth_given: bool) -> None:
+    if config.layers is None:
+        return
+    length = len(config.layers)
+    if length != config.depth and (depth_given or config.depth != Config.depth):
+        raise ConfigError(
+            f"depth={config.depth} disagrees with the {length} sizes of layers={config.layers}; "
+            "give one of them"
+        )
+    config.depth = length
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)
+
+
+def _require_whole(name: str, value: int | None, least: int = 1) -> None:
+    _require(value is None or value >= least, f"{name} must be at least {least}, got {value}")
+
+
+def _require_number(name: str, value: float | None, *, zero: bool) -> None:
+    fine = value is None or (math.isfinite(value) and (value > 0 or (zero and value == 0)))
+    bound = "a finite number >= 0" if zero else "a finite number > 0"
+    _require(fine, f"{name} must be {bound}, got {value}")
+
+
+def _require_one_of(name: str, value: Any, choices: Iterable[str]) -> None:
+    choices = tuple(choices)
+    _require(value in choices, f"{name} must be one of {', '.join(choices)}, got {value!r}")
+
+
+def check(config: Config) -> None:
+    """Refuse values that have the right type but make no sense.
+
+    Raises:
+        ConfigError: one line with the key, the value and what would be right.
+    """
+    for name in ("depth", "K", "batch_size", "epochs"):
+        _require_whole(name, getattr(config, name))
+    _require(0 <= config.seed < 2**32, f"seed must lie in 0 .. 2**32 - 1, got {config.seed}")
+    _require_number("max_seconds", config.max_seconds, zero=False)
+    if config.layers is not None:
+        _require(len(config.layers) > 0, "layers is empty; give at least one size, as layers=[200]")
+        for i, size in enumerate(config.layers):
+            _require_whole(f"layers[{i}]", size)
+    _check_model(config)
+    _check_optim(config.optim)
+    _require_one_of("init.weights", config.init.weights, ("authors", "glorot"))
+    _require_one_of("init.visible_bias", config.init.visible_bias, ("constant", "data"))
+    _require(math.isfinite(config.init.bias), f"init.bias must be finite, got {config.init.bias}")
+    for key, value in vars(config.eval).items():
+        _require_whole(f"eval.{key}", value, 2 if "outer" in key else 1)
+    _require_whole("stop.patience", config.stop.patience)
+    _require_number("checkpoint.every_seconds", config.checkpoint.every_seconds, zero=True)
+
+
+def _check_model(config: Config) -> None:
+    model = config.model
+    _require_one_of("model", model.name, RULES)
+    if model.q_update is not None:
+        _require(model.name == "rws", f"model.q_update belongs to model=rws, not {model.name}")
+        _require_one_of("model.q_update", model.q_update, ("wake", "sleep", "both"))
+    if model.sleep_batch_size is not None:
+        _require(model.name != "bihm", "model.sleep_batch_size has no meaning: bihm does not sleep")
+        _require_whole("model.sleep_batch_size", model.sleep_batch_size)
+    for side, entries in (("p", config.depth + 1), ("q", config.depth)):
+        layer_types(getattr(config, side).layer, side, entries)
+
+
+def layer_types(given: Any, side: str, entries: int) -> list[str]:
+    """Expand `p.layer` or `q.layer` into one conditional type per layer, data side first.
+
+    Raises:
+        ConfigError: an unknown type, or a list of the wrong length.
+    """
+    types = [given] * entries if isinstance(given, str) else given
+    if not isinstance(types, list):
+        raise ConfigError(f"{side}.layer must be a type or a list of types, got {given!r}")
+    _require(
+        len(types) == entries,
+        f"{side}.layer has {len(types)} entries; a machine of this depth needs {entries}",
+    )
+    for name in types:
+        _require_one_of(f"{side}.layer", name, LAYER_TYPES)
+    return types
+
+
+def _check_optim(optim: OptimConfig) -> None:
+    _require_one_of("optim.name", optim.name, ("adam", "sgd"))
+    _require_one_of("optim.schedule", optim.schedule, ("constant", "cosine"))
+    for name in ("lr", "clip"):
+        _require_number(f"optim.{name}", getattr(optim, name), zero=False)
+    for name in ("lr_end", "l1", "l2"):
+        _require_number(f"optim.{name}", getattr(optim, name), zero=True)
+    average = optim.average
+    _require(
+        average is None or 0 < average < 1,
+        f"optim.average is a decay between 0 and 1, as 0.999; got {average}",
+    )
+    for i, phase in enumerate(optim.phases):
+        where = f"optim.phases[{i}]"
+        for name in ("K", "epochs", "patience"):
+            _require_whole(f"{where}.{name}", getattr(phase, name))
+        _require_number(f"{where}.lr", phase.lr, zero=False)
+        _require_number(f"{where}.lr_end", phase.lr_end, zero=True)

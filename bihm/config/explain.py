@@ -1,0 +1,43 @@
+"""Hydra's and OmegaConf's errors in one line each: what was wrong, where, and what would be right."""
+
+import difflib
+import re
+
+from bihm.config.schema import Config, flatten
+
+
+def explain(error: Exception) -> str:
+    """Say in one line what a user's command got wrong."""
+    texts = [str(error), str(error.__cause__ or error.__context__ or "")]
+    whole = "\n".join(texts)
+    if found := re.search(r"Could not override '([^']+)'", whole):
+        return _unknown_key(found[1])
+    if found := re.search(r"Key '([^']+)' not in|Key '([^']+)' is not in struct", whole):
+        return _unknown_key(_full_key(whole) or found[1] or found[2])
+    if found := re.search(r"Error merging override (.+)", texts[0]):
+        return f"{found[1]}: {_first_line(texts[1])}"
+    if found := re.search(r"Could not find '([^']+)/([^'/]+)'", whole):
+        options = re.findall(r"^\s+(\S+)$", whole.partition("Available options")[2], re.MULTILINE)
+        choices = f"; choose one of {', '.join(options)}" if options else ""
+        return f"{found[1]}={found[2]}: there is no such option{choices}"
+    key = _full_key(whole)
+    return f"{key}: {_first_line(whole)}" if key else _first_line(whole)
+
+
+def _unknown_key(key: str) -> str:
+    key = key.lstrip("+~")
+    close = difflib.get_close_matches(
+        key, [*flatten(Config()), "model", "dataset", "experiment"], 1
+    )
+    hint = f"; did you mean {close[0]!r}?" if close else "; `bihm-train --cfg job` shows all keys"
+    return f"there is no key {key!r}{hint}"
+
+
+def _full_key(text: str) -> str:
+    found = re.search(r"full_key: (\S+)", text)
+    return found[1] if found else ""
+
+
+def _first_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[0].rstrip(".") if lines else "the configuration is wrong"

@@ -1,0 +1,60 @@
+"""From what Hydra composed, or a run saved, to a checked `Config`."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from bihm.config.checks import check, check_depth
+from bihm.config.explain import explain
+from bihm.config.schema import Config, flatten
+from bihm.errors import ConfigError
+
+
+def parse(raw: DictConfig, given: Iterable[str] = ()) -> Config:
+    """Turn a composed configuration into a checked `Config`.
+
+    `given` are the keys set on the command line: a `depth` among them must agree with `layers`.
+
+    Raises:
+        ConfigError: an unknown key, a wrong type, or a value that makes no sense.
+    """
+    try:
+        # Merging once more into the schema refuses what `+key=value` slipped past Hydra's composition.
+        plain = OmegaConf.to_container(raw, resolve=True)
+        merged = OmegaConf.merge(OmegaConf.structured(Config), plain)
+        config = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        raise ConfigError(explain(error)) from error
+    assert isinstance(config, Config)
+    check_depth(config, "depth" in set(given))
+    check(config)
+    return config
+
+
+def load(path: Path) -> Config:
+    """Read the `config.yaml` of a run.
+
+    Raises:
+        ConfigError: the file is damaged, or not a configuration of this version.
+    """
+    try:
+        raw = OmegaConf.load(path)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: cannot be read ({type(error).__name__})") from error
+    if not isinstance(raw, DictConfig):
+        raise ConfigError(f"{path}: not a configuration")
+    return parse(raw)
+
+
+def differences(saved: Config, wanted: Config) -> list[str]:
+    """Name what differs in two configurations, save for what does not change a run's numbers."""
+    free = ("max_seconds", "checkpoint.every_seconds")
+    before, after = flatten(saved), flatten(wanted)
+    return [
+        f"{key} was {before.get(key)}, now {after.get(key)}"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key) and key not in free
+    ]

@@ -1,0 +1,145 @@
+"""The schema of the configuration: every key, its type and its default.
+
+The fields' meaning is told where a user reads it, in `configs/train.yaml`.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
+
+from bihm.taper import layer_sizes
+
+
+@dataclass
+class ModelConfig:
+    name: str = "bihm"
+    q_update: str | None = None
+    sleep_batch_size: int | None = None
+
+
+@dataclass
+class DatasetConfig:
+    name: str = "digits"
+    n_features: int | None = None
+    image_shape: list[int] | None = None
+    path: str | None = None
+
+
+@dataclass
+class SideConfig:
+    """One of p and q."""
+
+    layer: Any = "sbn"
+
+
+@dataclass
+class InitConfig:
+    weights: str = "authors"
+    bias: float = -1.0
+    visible_bias: str = "constant"
+
+
+@dataclass
+class PhaseConfig:
+    """A part of a run; what is null is taken from the top level."""
+
+    K: int | None = None
+    lr: float | None = None
+    lr_end: float | None = None
+    epochs: int | None = None
+    patience: int | None = None
+
+
+@dataclass
+class OptimConfig:
+    name: str = "adam"
+    lr: float = 1e-3
+    schedule: str = "constant"
+    lr_end: float = 1e-4
+    clip: float | None = None
+    l1: float = 0.0
+    l2: float = 0.0
+    average: float | None = None
+    phases: list[PhaseConfig] = field(default_factory=list)
+
+
+@dataclass
+class EvalConfig:
+    every: int | None = None
+    K: int = 10
+    final_K: int = 1000
+    z_outer: int = 200
+    final_z_outer: int = 100_000
+    z_inner: int = 10
+
+
+@dataclass
+class StopConfig:
+    patience: int | None = 10
+
+
+@dataclass
+class CheckpointConfig:
+    every_seconds: float = 60.0
+
+
+@dataclass
+class Config:
+    """Everything that determines a run."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    dataset: DatasetConfig = field(default_factory=DatasetConfig)
+    depth: int = 12
+    # An interpolation in the YAML would be looked up before the dataset is known.
+    layers: list[int] | None = "${bihm.layers:${depth},${dataset.n_features}}"  # type: ignore[assignment]
+    K: int = 10
+    batch_size: int = 100
+    epochs: int = 100
+    seed: int = 0
+    max_seconds: float | None = None
+    p: SideConfig = field(default_factory=SideConfig)
+    q: SideConfig = field(default_factory=SideConfig)
+    init: InitConfig = field(default_factory=InitConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    stop: StopConfig = field(default_factory=StopConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+
+
+def register() -> None:
+    """Make the schema and the resolvers known to Hydra; call it before composing."""
+    ConfigStore.instance().store("schema", node=Config)
+    OmegaConf.register_new_resolver("bihm.layers", _resolve_layers, replace=True)
+    OmegaConf.register_new_resolver("bihm.len", _resolve_len, replace=True)
+
+
+def _resolve_layers(depth: int, n_features: int | None) -> list[int] | None:
+    # A file's width is not known before it is read; `finish` fills the sizes in then.
+    if n_features is None or depth < 1:
+        return None
+    return layer_sizes(depth, n_features)
+
+
+def _resolve_len(layers: list[int] | None, depth: int) -> int:
+    return depth if layers is None else len(layers)
+
+
+def to_yaml(config: Config) -> str:
+    """Write a configuration as the YAML that `load` reads."""
+    return OmegaConf.to_yaml(OmegaConf.structured(config))
+
+
+def flatten(config: Config) -> dict[str, Any]:
+    """Return the leaves of a configuration under dotted names."""
+
+    def walk(node: Any, prefix: str) -> Iterable[tuple[str, Any]]:
+        if isinstance(node, dict):
+            for key, value in node.items():
+                yield from walk(value, f"{prefix}.{key}" if prefix else str(key))
+        else:
+            yield prefix, node
+
+    return dict(walk(OmegaConf.to_container(OmegaConf.structured(config)), ""))

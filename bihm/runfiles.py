@@ -1,0 +1,82 @@
+"""The small files of a run directory, each replaced whole or not at all."""
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bihm.errors import ConfigError, DataError
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file atomically: a reader sees the old content or the new, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write strict JSON, indented; a NaN or an infinity becomes null."""
+    write_text(path, json.dumps(_finite(content), indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of a run.
+
+    Raises:
+        DataError: the file is missing or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
+
+
+def write_status(directory: Path, state: str, reason: str = "") -> None:
+    """Say whether a run is running, finished, interrupted or failed, and why."""
+    now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+    status = {"status": state, "reason": reason, "time": now, "pid": os.getpid()}
+    write_json(directory / "status.json", status)
+
+
+@contextmanager
+def lock(directory: Path) -> Iterator[None]:
+    """Keep the run directory for this process; the lock goes with the process, however it ends.
+
+    Raises:
+        ConfigError: another process has it.
+    """
+    with (directory / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigError(f"{directory} is in use by another process") from error
+        yield
+
+
+def require_run(directory: Path) -> Path:
+    """Return the directory if it holds a run.
+
+    Raises:
+        ConfigError: there is no run in it.
+    """
+    if not (directory / "config.yaml").is_file():
+        raise ConfigError(f"run={directory} is not a run directory: it has no config.yaml")
+    return directory
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    if isinstance(content, float) and content - content != 0:
+        return None
+    return content

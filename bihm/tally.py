@@ -1,0 +1,57 @@
+"""Sums of what the training steps report, and the alarm when a number is not finite."""
+
+import numpy as np
+
+from bihm.errors import NumbersError
+from bihm.learner import StepInfo
+
+
+class Tally:
+    """Sums over the steps since the last evaluation; plain numbers, so that a checkpoint can hold them."""
+
+    def __init__(self, parameter_names: list[str], totals: dict[str, float], steps: int):
+        self.parameter_names = parameter_names
+        self.totals = dict(totals)
+        self.steps = steps
+        self._pending: tuple[int, StepInfo] | None = None
+
+    def add(self, first_step: int, info: StepInfo) -> None:
+        """Take a chunk's numbers, and look at those of the chunk before.
+
+        One chunk late, so that the device works on the next one while Python looks.
+
+        Raises:
+            NumbersError: a loss, an estimate or a gradient norm of the chunk before is not finite.
+        """
+        self.settle()
+        self._pending = (first_step, info)
+
+    def settle(self) -> None:
+        """Look at the chunk that is still waiting; waits for the device."""
+        if self._pending is None:
+            return
+        (first_step, info), self._pending = self._pending, None
+        columns = self._columns(info)
+        for name, column in columns.items():
+            finite = np.isfinite(column)
+            if not finite.all():
+                bad = int(np.argmin(finite))
+                raise NumbersError(f"{name} is {column[bad]} at step {first_step + bad + 1}")
+            self.totals[name] = self.totals.get(name, 0.0) + float(column.sum())
+        self.steps += len(columns["train/loss"])
+
+    def take(self) -> dict[str, float]:
+        """Return the means over the steps since the last call, and start anew."""
+        self.settle()
+        means = {name: total / self.steps for name, total in self.totals.items()}
+        self.totals, self.steps = {}, 0
+        return means
+
+    def _columns(self, info: StepInfo) -> dict[str, np.ndarray]:
+        columns = {"train/loss": np.asarray(info.loss, np.float64)}
+        for name, column in info.estimates._asdict().items():
+            columns[f"train/{name}"] = np.asarray(column, np.float64)
+        norms = np.asarray(info.grad_norms, np.float64)
+        for i, name in enumerate(self.parameter_names):
+            columns[f"grad_norm/{name}"] = norms[:, i]
+        return columns
