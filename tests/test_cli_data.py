@@ -9,6 +9,8 @@ import pytest
 
 from bihm import data
 from bihm.cli.data import main
+from bihm.data import archive, catalogue
+from bihm.data.catalogue import SPLITS
 
 EYE = np.eye(12, 5, dtype=np.uint8)
 
@@ -66,6 +68,22 @@ def test_check_ok_missing_damaged(capsys, home):
     assert code == 3
     assert "nltcs.npz: damaged" in err
     assert out.startswith("digits: ok")  # goes on after a failure
+
+
+def test_check_says_what_it_could_not_check(capsys, home, monkeypatch):
+    packed = np.packbits(EYE, axis=1)
+    wanted = data.entry("rcv1")._replace(n_features=5, rows=dict.fromkeys(SPLITS, 12))
+    sha = {**wanted.sha256, "valid": archive.digest(packed[::-1])}
+    free = {"valid": archive.order_free_digest(packed)}
+    entries = {"rcv1": wanted._replace(sha256=sha, order_free_sha256=free)}
+    monkeypatch.setattr(catalogue, "catalogue", lambda: entries)
+    (home / "cache" / "data").mkdir(parents=True)
+    path = home / "cache" / "data" / "rcv1.npz"
+    np.savez(path, **dict.fromkeys(SPLITS, packed), n_features=5)
+    code, out, _ = run(capsys, "check", "rcv1")
+    assert code == 0
+    assert "valid: the right rows in another order" in out
+    assert "train, test: only the shape, no hash is known" in out
 
 
 def test_check_of_an_import(capsys, home):

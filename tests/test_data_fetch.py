@@ -1,9 +1,6 @@
 """Downloads against a loopback server: right, altered, truncated, absent and refused files."""
 
 import contextlib
-import gzip
-import hashlib
-import http.server
 import json
 import signal
 import socket
@@ -11,57 +8,15 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
+from data_server import PACKED, N, Server, catalogue, offer
 
-from bihm.data import archive, fetch, parse
-from bihm.data.catalogue import SPLITS, Entry, File, Source
+from bihm.data import archive, fetch
+from bihm.data.catalogue import SPLITS
 from bihm.errors import ConfigError, DataError
-
-N = 11
-ROWS = {"train": 30, "valid": 7, "test": 9}
-RANDOM = np.random.default_rng(3)
-BITS = {split: RANDOM.integers(0, 2, (rows, N), dtype=np.uint8) for split, rows in ROWS.items()}
-PACKED = {split: archive.pack(bits) for split, bits in BITS.items()}
-
-
-def csv_bits(bits: np.ndarray, separator: str = ",") -> bytes:
-    return "".join(separator.join(map(str, row)) + "\n" for row in bits.tolist()).encode()
-
-
-class Server(http.server.ThreadingHTTPServer):
-    """Serves `files` by path, keeps the list of requests; `cut` ones end half-way."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.files = {}
-        self.requests = []
-        self.cut = set()
-        self.stall = threading.Event()
-        self.base = f"http://127.0.0.1:{self.server_address[1]}"
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.server.requests.append(self.path)
-        body = self.server.files.get(self.path)
-        if body is None:
-            self.send_error(404)
-            return
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        half = self.path in self.server.cut
-        self.wfile.write(body[: len(body) // 2] if half else body)
-        self.wfile.flush()
-        if half and "stall" in self.path:
-            self.server.stall.wait(30)
-
-    def log_message(self, *_):
-        pass
 
 
 @pytest.fixture
@@ -81,29 +36,6 @@ def server():
         running.stall.set()
         running.shutdown()
         thread.join()
-
-
-def offer(base: str, folder: str, blob: bool = False) -> tuple[Source, dict[str, bytes]]:
-    """A csv-bits source under `base`/`folder` and what a server must hold for it."""
-    held, files = {}, []
-    for split, bits in BITS.items():
-        raw = csv_bits(bits)
-        path = f"/{folder}/tiny.{split}.data"
-        git = hashlib.sha1(b"blob %d\0" % len(raw) + raw).hexdigest()
-        sha = None if blob else hashlib.sha256(raw).hexdigest()
-        files.append(File(base + path, split, len(raw), sha, git))
-        held[path] = raw
-    return Source(folder, "csv-bits", tuple(files)), held
-
-
-def catalogue(*sources: Source) -> dict[str, Entry]:
-    hashes = {split: archive.digest(packed) for split, packed in PACKED.items()}
-    free = {split: archive.order_free_digest(packed) for split, packed in PACKED.items()}
-    return {
-        "tiny": Entry(
-            "tiny", N, None, ROWS, hashes, free, "CC0", ("Nobody: Nothing, 2000",), "", sources
-        )
-    }
 
 
 def leftovers(home):
@@ -270,8 +202,9 @@ def test_killed_half_way_leaves_no_file_under_its_final_name(home, server):
     source, server.files = offer(server.base, "stall")
     server.cut = {"/stall/tiny.valid.data"}
     program = (
-        "import sys; sys.path.insert(0, 'tests'); import test_data_fetch as t; "
-        f"t.fetch('tiny', t.catalogue(t.offer({server.base!r}, 'stall')[0]))"
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import data_server as d; "
+        "from bihm.data import fetch; "
+        f"fetch('tiny', d.catalogue(d.offer({server.base!r}, 'stall')[0]))"
     )
     running = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 30
@@ -301,97 +234,3 @@ def test_what_needs_no_download(home):
     assert fetch("digits").is_file()
     with pytest.raises(ConfigError, match="no dataset is called 'nope'"):
         fetch("nope")
-
-
-def parsed(tmp_path, form: str, contents: dict[str, bytes], **fields) -> dict[str, np.ndarray]:
-    """What bihm.data.parse makes of files {split: bytes} in a format."""
-    files = []
-    for split, raw in contents.items():
-        (tmp_path / split.replace("+", "_")).write_bytes(raw)
-        files.append(File(f"x/{split.replace('+', '_')}", split, len(raw), None, None))
-    source = Source("here", form, tuple(files))
-    return parse.parse(catalogue(source)["tiny"]._replace(**fields), source, tmp_path)
-
-
-def assert_tiny(arrays: dict[str, np.ndarray]) -> None:
-    for split, packed in PACKED.items():
-        np.testing.assert_array_equal(arrays[split], packed)
-    assert arrays["n_features"] == N
-
-
-def libsvm(bits: np.ndarray) -> bytes:
-    lines = ["+1 " + " ".join(f"{i + 1}:1" for i in np.flatnonzero(row)) for row in bits]
-    return ("\n".join(lines) + "\n").encode()
-
-
-def saved(path, save, *args, **kwargs) -> bytes:
-    save(path, *args, **kwargs)
-    return path.read_bytes()
-
-
-def test_parsers_agree(tmp_path):
-    from scipy.io import savemat
-
-    assert_tiny(parsed(tmp_path, "csv-bits", {s: csv_bits(b) for s, b in BITS.items()}))
-    assert_tiny(parsed(tmp_path, "amat", {s: csv_bits(b, " ") for s, b in BITS.items()}))
-    assert_tiny(parsed(tmp_path, "libsvm", {s: libsvm(b) for s, b in BITS.items()}))
-    floats = {f"{s}_data": b.astype(np.float32) for s, b in BITS.items()}
-    raw = saved(tmp_path / "made.npz", np.savez, **floats)
-    assert_tiny(parsed(tmp_path, "npz", {"all": raw}))
-    single = {s: saved(tmp_path / "m.mat", savemat, {"X": b}) for s, b in BITS.items()}
-    assert_tiny(parsed(tmp_path, "mat", single))
-    theirs = {"train": "train", "valid": "val", "test": "test"}
-    matrices = {f"{theirs[s]}_data": b for s, b in BITS.items()}
-    labels = {f"{theirs[s]}_labels": b[:, :1] for s, b in BITS.items()}
-    raw = saved(tmp_path / "m.mat", savemat, {**matrices, **labels}, do_compression=True)
-    arrays = parsed(tmp_path, "mat", {"all": raw})
-    assert_tiny(arrays)
-    np.testing.assert_array_equal(arrays["y_valid"], BITS["valid"][:, 0])
-
-
-def test_train_and_valid_of_web_are_one_permuted_file(tmp_path):
-    both = np.concatenate([BITS["train"], BITS["valid"]])
-    files = {"train+valid": libsvm(both), "test": libsvm(BITS["test"])}
-    arrays = parsed(tmp_path, "libsvm", files)
-    shuffled = both[np.random.RandomState(0).permutation(len(both))]
-    np.testing.assert_array_equal(arrays["train"], archive.pack(shuffled[: ROWS["train"]]))
-    np.testing.assert_array_equal(arrays["valid"], archive.pack(shuffled[ROWS["train"] :]))
-
-
-def idx(array: np.ndarray) -> bytes:
-    sizes = np.array(array.shape, dtype=">u4").tobytes()
-    return gzip.compress(bytes([0, 0, 8, array.ndim]) + sizes + array.tobytes())
-
-
-def test_idx(tmp_path):
-    images = RANDOM.integers(0, 256, (3, 4, 5), dtype=np.uint8)
-    files = {"x_train": idx(images), "y_train": idx(images[:, 0, 0])}
-    arrays = parsed(tmp_path, "idx.gz", files, sha256={"x_train": None})
-    np.testing.assert_array_equal(arrays["x_train"], images)
-    np.testing.assert_array_equal(arrays["y_train"], images[:, 0, 0])
-    assert "n_features" not in arrays
-
-
-@pytest.mark.parametrize(
-    ("form", "raw", "message"),
-    [
-        ("csv-bits", b"", "are no rows"),
-        ("csv-bits", csv_bits(BITS["test"])[:-1], "are no rows"),
-        ("csv-bits", csv_bits(BITS["test"], " "), "not separated by ','"),
-        ("amat", csv_bits(BITS["test"] + 1, " "), "only 0 and 1"),
-        ("libsvm", b"1 12:1\n", "row 0 has 12:1"),
-        ("libsvm", b"1 0:1\n", "row 0 has 0:1"),
-        ("libsvm", b"1 1:1\n1 2:0.5\n", "row 1 has 2:0.5"),
-        ("libsvm", b"1 x:1\n", "damaged, or not a libsvm file"),
-        ("npz", b"PK", "damaged"),
-        ("mat", b"\0" * 200, "damaged"),
-        ("idx.gz", b"\0" * 20, "gzip"),
-        ("idx.gz", gzip.compress(b"\0\0\x08\x02"), "not an IDX file"),
-        ("idx.gz", gzip.compress(b"\0\0\x08\x01\0\0\0\x09" + b"x" * 8), "does not hold the 9"),
-        ("idx.gz", gzip.compress(b"\0\0\x08\x03" + b"\xff" * 12), "the limit is"),
-    ],
-)
-def test_bad_downloads_name_their_file(tmp_path, form, raw, message):
-    with pytest.raises(DataError, match=message) as caught:
-        parsed(tmp_path, form, {"test": raw})
-    assert str(caught.value).startswith(str(tmp_path / "test"))

@@ -148,6 +148,7 @@ BAD_ARRAY = {
     "two arrays": ({"a": EYE, "b": EYE}, "holds a, b; needed are train, valid and test"),
     "no arrays": ({}, "holds nothing"),
     "no valid": ({"train": EYE, "test": EYE}, "holds test, train; needed are"),
+    "only train": ({"train": EYE}, "holds train; needed are train, valid and test, all three"),
     "empty split": ({"train": EYE, "valid": EYE[:0], "test": EYE}, "valid has no rows"),
     "bad split": ({"train": EYE, "valid": EYE, "test": with_two}, "test: row 11, column 4 is 2"),
     "widths": ({"train": EYE, "valid": EYE[:, 1:], "test": EYE}, r"\[5, 4, 5\] features"),
@@ -287,83 +288,6 @@ def test_peek_width_checks_the_shape(tmp_path):
     (tmp_path / "x.csv").touch()
     with pytest.raises(DataError, match="is empty"):
         data.peek_width(tmp_path / "x.csv")
-
-
-def test_import_gives_a_name_a_config_and_the_same_rows(tmp_path):
-    np.savez(tmp_path / "x.npz", train=EYE, valid=EYE[:4], test=EYE[4:])
-    made = data.import_file(tmp_path / "x.npz", "mine")
-    assert made.data == tmp_path / "cache" / "data" / "mine.npz"
-    assert made.config == tmp_path / "cache" / "configs" / "dataset" / "mine.yaml"
-    assert made.config.read_text() == (
-        f"name: mine\nn_features: 5\nimage_shape: null\npath: {made.data}\n"
-    )
-    got = data.load("mine", str(made.data))
-    np.testing.assert_array_equal(got.train, EYE)
-    np.testing.assert_array_equal(got.valid, EYE[:4])
-    np.testing.assert_array_equal(got.test, EYE[4:])
-    assert got.name == "mine"
-
-
-def test_import_of_one_feature(tmp_path):
-    x = (np.arange(20)[:, None] % 2).astype(np.uint8)
-    np.save(tmp_path / "x.npy", x)
-    made = data.import_file(tmp_path / "x.npy", "mine")
-    assert sorted_rows(rows_of(data.load("mine", str(made.data)))) == sorted_rows(x)
-
-
-def test_import_quotes_an_odd_path(tmp_path, monkeypatch):
-    monkeypatch.setenv("BIHM_CACHE", str(tmp_path / "a: #b"))
-    np.save(tmp_path / "x.npy", EYE)
-    made = data.import_file(tmp_path / "x.npy", "mine")
-    assert made.config.read_text().endswith(f'path: "{made.data}"\n')
-
-
-def test_import_of_three_files(tmp_path):
-    for name, rows in {"a.csv": EYE, "b.txt": EYE[:2], "c.csv": EYE[2:]}.items():
-        np.savetxt(tmp_path / name, rows, fmt="%d", delimiter="," if "csv" in name else " ")
-    a, b, c = (tmp_path / name for name in ("a.csv", "b.txt", "c.csv"))
-    got = data.load("mine", str(data.import_file(a, "mine", b, c).data))
-    np.testing.assert_array_equal(got.valid, EYE[:2])
-    with pytest.raises(ConfigError, match="go together"):
-        data.import_file(a, "other", b)
-    np.savez(tmp_path / "x.npz", train=EYE, valid=EYE, test=EYE)
-    with pytest.raises(DataError, match="splits of its own"):
-        data.import_file(a, "other", tmp_path / "x.npz", c)
-    np.save(tmp_path / "narrow.npy", EYE[:, :4])
-    with pytest.raises(DataError, match=r"\[5, 5, 4\] features"):
-        data.import_file(a, "other", b, tmp_path / "narrow.npy")
-
-
-@pytest.mark.parametrize("name", ["", "Mine", "9lives", "a-b", "../x", "a b", "a" * 65, "ä", "a\n"])
-def test_import_refuses_names(tmp_path, name):
-    np.save(tmp_path / "x.npy", EYE)
-    with pytest.raises(ConfigError, match="cannot name a dataset"):
-        data.import_file(tmp_path / "x.npy", name)
-
-
-@pytest.mark.parametrize("name", ["mnist", "digits", "file", "null", "off"])
-def test_import_refuses_taken_words(tmp_path, name):
-    np.save(tmp_path / "x.npy", EYE)
-    with pytest.raises(ConfigError, match="choose another"):
-        data.import_file(tmp_path / "x.npy", name)
-
-
-def test_import_overwrites_only_by_force(tmp_path):
-    np.save(tmp_path / "x.npy", EYE)
-    np.save(tmp_path / "y.npy", EYE[:, :3])
-    data.import_file(tmp_path / "x.npy", "mine")
-    with pytest.raises(ConfigError, match="--force"):
-        data.import_file(tmp_path / "y.npy", "mine")
-    made = data.import_file(tmp_path / "y.npy", "mine", force=True)
-    assert data.load("mine", str(made.data)).n_features == 3
-    assert "n_features: 3\n" in made.config.read_text()
-
-
-def test_a_failed_import_leaves_nothing(tmp_path):
-    (tmp_path / "x.csv").write_text("0,2\n")
-    with pytest.raises(DataError):
-        data.import_file(tmp_path / "x.csv", "mine")
-    assert not (tmp_path / "cache").exists()
 
 
 def test_a_write_that_breaks_leaves_the_old_file(tmp_path, monkeypatch):

@@ -92,8 +92,11 @@ def _check(name: str) -> None:
         load(name)  # says what is missing
         print(f"{name}: ok (generated)")
         return
-    _, reordered = check_stored(entry(name), path)
+    wanted = entry(name)
+    _, reordered = check_stored(wanted, path)
     note = f"; {', '.join(reordered)}: the right rows in another order" if reordered else ""
+    unseen = [key for key, pinned in wanted.sha256.items() if pinned is None]
+    note += f"; {', '.join(unseen)}: only the shape, no hash is known" if unseen else ""
     print(f"{name}: ok ({path}{note})")
 
 
