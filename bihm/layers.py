@@ -8,7 +8,7 @@ one draw can serve a whole machine.
 With `n_inputs = 0` a conditional is a prior: `y` then has an empty last axis.
 """
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
@@ -18,6 +18,7 @@ from bihm.numerics import affine, bernoulli_log_prob, bernoulli_sample
 from bihm.types import Array, Bits, Float
 
 
+@runtime_checkable
 class Conditional(Protocol):
     """p(h | y) over `n_units` bits given `n_inputs` bits."""
 

@@ -11,7 +11,7 @@ from flax import nnx
 from bihm.layers import Conditional, Init, make_layer
 from bihm.types import Array, Bits, Float, PRNGKey
 
-Latents = list[Bits[Array, "*lead units"]]  # h_1 .. h_L, data side first
+Latents = list[Bits[Array, "*lead _units"]]  # h_1 .. h_L, data side first
 Params = Any  # a pytree of float32 arrays
 Structure = Any  # the machine without its numbers: static and hashable
 
@@ -64,15 +64,15 @@ class HelmholtzMachine(nnx.Module):
         x, *latents = reversed(h)
         return x, latents
 
-    def log_p(self, x: Bits[Array, "*lead_x visible"], h: Latents) -> Float[Array, "*lead"]:
-        """log p(x, h) in nats; `x` may lack the leading axes of `h`."""
+    def log_p(self, x: Bits[Array, "*lead_x visible"], h: Latents) -> Float[Array, "..."]:
+        """log p(x, h) in nats; the leading axes of `x` and `h` broadcast."""
         below = [x, *h]
         above = [*h, jnp.zeros((*h[-1].shape[:-1], 0), jnp.float32)]
         terms = [f.log_prob(b, a) for f, b, a in zip(self.p, below, above, strict=True)]
         return sum(terms[1:], start=terms[0])
 
-    def log_q(self, x: Bits[Array, "*lead_x visible"], h: Latents) -> Float[Array, "*lead"]:
-        """log q(h | x) in nats; `x` may lack the leading axes of `h`."""
+    def log_q(self, x: Bits[Array, "*lead_x visible"], h: Latents) -> Float[Array, "..."]:
+        """log q(h | x) in nats; the leading axes of `x` and `h` broadcast."""
         below = [x, *h[:-1]]
         terms = [f.log_prob(a, b) for f, a, b in zip(self.q, h, below, strict=True)]
         return sum(terms[1:], start=terms[0])
