@@ -1,0 +1,89 @@
+"""`key=value` arguments for the commands that are not Hydra apps: a dataclass says which keys there are.
+
+A value is taken literally, so a path may hold spaces, commas, `=` and `${`; YAML, which Hydra and OmegaConf
+read values as, would turn the directory `007` into 7.
+"""
+
+import dataclasses
+import difflib
+import math
+import sys
+import types
+import typing
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from bihm.errors import ConfigError
+
+Schema = TypeVar("Schema")
+
+WANTED = {
+    int: "a whole number",
+    float: "a finite number",
+    bool: "true or false",
+    str: "a text",
+}
+
+
+def parse(argv: Sequence[str] | None, schema: type[Schema], program: str, usage: str) -> Schema:
+    """Turn `key=value` words into a `schema`; None stands for the process's own arguments.
+
+    A field is an int, float, bool, str or Literal of strings, perhaps `| None` (the word null); one
+    without a default must be given. `--help` or `-h` prints `usage` and exits with 0.
+
+    Raises:
+        ConfigError: one line on an unknown, repeated or missing key, or a value of the wrong type.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if "--help" in words or "-h" in words:
+        print(usage.rstrip())
+        sys.exit(0)
+    hints = typing.get_type_hints(schema)
+    values: dict[str, Any] = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if key not in hints:
+            raise ConfigError(_unknown(word if not equals else key, list(hints), program))
+        if not equals or not text:
+            raise ConfigError(f"{key} needs a value: {key}=...")
+        if key in values:
+            raise ConfigError(f"{key} is given twice")
+        values[key] = _convert(key, text, hints[key])
+    for field in dataclasses.fields(schema):  # type: ignore[arg-type]
+        no_default = field.default is field.default_factory is dataclasses.MISSING
+        if no_default and field.name not in values:
+            raise ConfigError(f"{field.name}=... is missing; `{program} --help` shows all keys")
+    return schema(**values)
+
+
+def _unknown(key: str, known: list[str], program: str) -> str:
+    close = difflib.get_close_matches(key.lstrip("-+~"), known, 1)
+    hint = f"; did you mean {close[0]!r}?" if close else f"; `{program} --help` shows all keys"
+    return f"there is no key {key!r}{hint}"
+
+
+def _convert(key: str, text: str, hint: Any) -> Any:
+    if isinstance(hint, types.UnionType):
+        if text == "null":
+            return None
+        (hint,) = (part for part in typing.get_args(hint) if part is not type(None))
+    if typing.get_origin(hint) is typing.Literal:
+        choices = typing.get_args(hint)
+        if text not in choices:
+            raise ConfigError(f"{key} must be one of {', '.join(choices)}, got {text!r}")
+        return text
+    try:
+        return _read(text, hint)
+    except ValueError as error:
+        raise ConfigError(f"{key} must be {WANTED[hint]}, got {text!r}") from error
+
+
+def _read(text: str, kind: Any) -> Any:
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise ValueError(text)
+        return text.lower() == "true"
+    value = kind(text)
+    if kind is float and not math.isfinite(value):
+        raise ValueError(text)
+    return value

@@ -1,0 +1,103 @@
+"""`key=value` arguments: what is read, and the one line that each mistake earns."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import Literal
+
+import pytest
+
+from bihm.cli.keyvalue import parse
+from bihm.errors import ConfigError
+
+
+@dataclass
+class Arguments:
+    run: str
+    split: Literal["valid", "test"] = "test"
+    n: int = 100
+    seconds: float | None = 1.0
+    per_example: bool = False
+    dataset: str | None = None
+
+
+def read(*words):
+    return parse(words, Arguments, "bihm-x", "usage: bihm-x run=DIR\n")
+
+
+def test_defaults_and_types():
+    assert read("run=a") == Arguments("a", "test", 100, 1.0, False, None)
+    assert read(
+        "per_example=True", "n=-7", "seconds=2.5e3", "run=a", "split=valid", "dataset=x"
+    ) == Arguments("a", "valid", -7, 2500.0, True, "x")
+    assert read("run=a", "per_example=false", "seconds=null") == Arguments("a", seconds=None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a=b=c",
+        "with space, comma",
+        "007",
+        "1e3",
+        "${oc.env:HOME}",
+        "[x]",
+        "k: v",
+        "???",
+        "true",
+        "'q'",
+    ],
+)
+def test_values_are_literal(text):
+    assert read(f"run={text}").run == text
+    assert read("run=a", f"dataset={text}").dataset == text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["run=a", "spilt=test"], "there is no key 'spilt'; did you mean 'split'?"),
+        (["run=a", "--split=test"], "there is no key '--split'; did you mean 'split'?"),
+        (["run=a", "zzz=1"], "there is no key 'zzz'; `bihm-x --help` shows all keys"),
+        (["outputs/a"], "there is no key 'outputs/a'; `bihm-x --help` shows all keys"),
+        (["run=a", "=3"], "there is no key ''; `bihm-x --help` shows all keys"),
+        (["run=a\nb", "x\ny=1"], "there is no key 'x\\ny'; `bihm-x --help` shows all keys"),
+        (["run"], "run needs a value: run=..."),
+        (["run="], "run needs a value: run=..."),
+        (["run=a", "n=1", "n=1"], "n is given twice"),
+        (["n=1"], "run=... is missing; `bihm-x --help` shows all keys"),
+        ([], "run=... is missing; `bihm-x --help` shows all keys"),
+        (["run=a", "n=1.5"], "n must be a whole number, got '1.5'"),
+        (["run=a", "n=null"], "n must be a whole number, got 'null'"),
+        (["run=a", "n=1\n2"], "n must be a whole number, got '1\\n2'"),
+        (["run=a", "seconds=soon"], "seconds must be a finite number, got 'soon'"),
+        (["run=a", "seconds=nan"], "seconds must be a finite number, got 'nan'"),
+        (["run=a", "per_example=1"], "per_example must be true or false, got '1'"),
+        (["run=a", "split=train"], "split must be one of valid, test, got 'train'"),
+    ],
+)
+def test_a_mistake_dies_in_one_line(words, message):
+    with pytest.raises(ConfigError) as caught:
+        read(*words)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_comes_before_any_mistake(flag, capsys):
+    with pytest.raises(SystemExit) as leaving:
+        read("nonsense", flag)
+    assert leaving.value.code == 0
+    assert capsys.readouterr().out == "usage: bihm-x run=DIR\n"
+
+
+def test_the_process_own_arguments_are_the_default(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["bihm-x", "run=b"])
+    assert parse(None, Arguments, "bihm-x", "").run == "b"
+
+
+def test_parsing_imports_no_numerics():
+    code = (
+        "import sys, bihm.cli.keyvalue; print(sorted({'jax', 'numpy', 'hydra'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
