@@ -18,7 +18,7 @@ from bihm.learner import TrainState, evaluated_params
 from bihm.logbook import Logbook
 from bihm.model import count_parameters
 from bihm.progress import progress
-from bihm.runfiles import lock, write_json, write_status, write_text
+from bihm.runfiles import lock, read_json, write_json, write_status, write_text
 from bihm.signals import stop_request
 from bihm.training import Training
 
@@ -35,6 +35,9 @@ def train(config: Config, directory: Path, interactive: bool = False) -> dict[st
     directory.mkdir(parents=True, exist_ok=True)
     with lock(directory):
         _claim(config, directory)
+        finished = _finished(directory)
+        if finished is not None:
+            return finished
         write_status(directory, "running")
         try:
             results = _train(rig, directory, interactive)
@@ -58,6 +61,18 @@ def _claim(config: Config, directory: Path) -> None:
                 f"{directory} holds another run: {', '.join(changed)}; choose another hydra.run.dir"
             )
     write_text(path, to_yaml(config))
+
+
+def _finished(directory: Path) -> dict[str, Any] | None:
+    """The results of a run that has ended already."""
+    path = directory / "results.json"
+    if not path.is_file() or read_json(directory / "status.json").get("status") != "finished":
+        return None
+    results: dict[str, Any] = read_json(path)
+    log.info("%s has finished already; nothing to do", directory)
+    for line in summary(results):
+        log.info("%s", line)
+    return results
 
 
 def _train(rig: Rig, directory: Path, interactive: bool) -> dict[str, Any]:

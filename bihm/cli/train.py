@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bihm import config as schema
 from bihm import paths
-from bihm.cli.sweep import report_sweep
+from bihm.cli import sweep
 from bihm.errors import BihmError, ConfigError
 
 PROGRAM = "bihm-train"
@@ -76,25 +76,24 @@ def _record_failure(directory: Path, error: BihmError) -> None:
 def main() -> None:
     """The console script."""
     schema.register()
+    sweep.register()
     # Hydra then raises its errors instead of printing them, and what a user reads is ours to say.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    # Hydra looks at the function's module for its name; a job is an object, so a function wraps it.
     job = Job()
     run = hydra.main(version_base="1.3", config_path=str(paths.configs()), config_name="train")
+    code = 0
     try:
-        run(lambda raw: job(raw))()
+        run(lambda raw: job(raw))()  # Hydra asks for a function: it wants to know its module
     except BihmError as error:
         job.error = error
     except (HydraException, OmegaConfBaseException) as error:
-        _exit(schema.explain(error), ConfigError.exit_code)
+        job.error = ConfigError(schema.explain(error))
     except KeyboardInterrupt:
-        _exit("interrupted", 130)
-    finally:
-        report_sweep()
-    if job.error is not None:
-        _exit(str(job.error), job.error.exit_code)
-
-
-def _exit(message: str, code: int) -> None:
-    print(f"{PROGRAM}: {message}", file=sys.stderr)
+        print(f"{PROGRAM}: interrupted", file=sys.stderr)
+        code = 130
+    if not sweep.report_sweep():
+        code = code or 1
+    elif job.error is not None:
+        print(f"{PROGRAM}: {job.error}", file=sys.stderr)
+        code = job.error.exit_code
     sys.exit(code)
