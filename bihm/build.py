@@ -16,7 +16,7 @@ from bihm.learner import ChunkPlan, TrainState, binarise, init_state, make_optim
 from bihm.model import Params, Structure, make_machine, split
 from bihm.objectives import Objective, make_objective
 from bihm.taper import layer_sizes
-from bihm.types import PRNGKey
+from bihm.types import Array, Float, PRNGKey
 
 LONGEST_CHUNK = 100  # steps between two looks at the clock and at signals
 
@@ -74,37 +74,43 @@ def read_dataset(config: Config) -> Dataset:
     return dataset
 
 
-def make_rig(config: Config) -> Rig:
-    """Build the pieces of a run; the same configuration builds the same ones."""
-    dataset = read_dataset(config)
+def make_parts(
+    config: Config, visible_mean: Float[Array, " visible"] | None = None
+) -> tuple[Structure, Params, optax.GradientTransformation]:
+    """Build machine and optimiser; for a finished run these are the shapes of its checkpoints."""
     assert config.layers is not None
-    p_types = layer_types(config.p.layer, "p", len(config.layers) + 1)
-    q_types = layer_types(config.q.layer, "q", len(config.layers))
-    mean = None
-    if config.init.visible_bias == "data":
-        mean = jnp.asarray(dataset.train.mean(axis=0) / (255 if dataset.grey else 1), jnp.float32)
+    assert config.dataset.n_features is not None
     machine = make_machine(
         np.random.default_rng(config.seed),
-        dataset.n_features,
+        config.dataset.n_features,
         config.layers,
-        p_types,
-        q_types,
+        layer_types(config.p.layer, "p", len(config.layers) + 1),
+        layer_types(config.q.layer, "q", len(config.layers)),
         Init(config.init.weights, config.init.bias),
-        mean,
+        visible_mean,
     )
     structure, params = split(machine)
     optim = config.optim
+    optimizer = make_optimizer(optim.name, clip=optim.clip, l1=optim.l1, l2=optim.l2)
+    return structure, params, optimizer
+
+
+def make_rig(config: Config) -> Rig:
+    """Build the pieces of a run; the same configuration builds the same ones."""
+    dataset = read_dataset(config)
+    mean = None
+    if config.init.visible_bias == "data":
+        mean = jnp.asarray(dataset.train.mean(axis=0) / (255 if dataset.grey else 1), jnp.float32)
+    structure, params, optimizer = make_parts(config, mean)
     plan = plan_epoch(len(dataset.train), config.batch_size, LONGEST_CHUNK)
-    return Rig(
-        config,
-        dataset,
-        structure,
-        params,
-        make_optimizer(optim.name, clip=optim.clip, l1=optim.l1, l2=optim.l2),
-        plan,
-        Keys(*jax.random.split(jax.random.key(config.seed), len(Keys._fields))),
-        config.eval.every or _evaluation_period(config, dataset, plan),
-    )
+    every = config.eval.every or _evaluation_period(config, dataset, plan)
+    keys = make_keys(config.seed)
+    return Rig(config, dataset, structure, params, optimizer, plan, keys, every)
+
+
+def make_keys(seed: int) -> Keys:
+    """Derive the streams of a run from its seed."""
+    return Keys(*jax.random.split(jax.random.key(seed), len(Keys._fields)))
 
 
 def _evaluation_period(config: Config, dataset: Dataset, plan: ChunkPlan) -> int:
@@ -126,6 +132,12 @@ def _evaluation_period(config: Config, dataset: Dataset, plan: ChunkPlan) -> int
 def first_state(rig: Rig) -> TrainState:
     """The state before the first step."""
     return init_state(rig.params, rig.optimizer, rig.config.optim.average)
+
+
+def saved_like(config: Config) -> tuple[Structure, TrainState]:
+    """The structure of a run's machine, and a state with the shapes of its checkpoints."""
+    structure, params, optimizer = make_parts(config)
+    return structure, init_state(params, optimizer, config.optim.average)
 
 
 def phases(config: Config) -> list[PhaseConfig]:

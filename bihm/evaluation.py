@@ -1,7 +1,6 @@
 """The numbers of a whole split: estimates of every row, their means and errors, 2 log Z."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +11,6 @@ from bihm.likelihood import (
     LogZ,
     estimate_tile,
     log_z_tile,
-    mean_and_sem,
     summarise_log_z,
 )
 from bihm.model import Params, Structure
@@ -77,40 +75,3 @@ def estimate_log_z(
         terms.append(log_z_tile(tile_key, structure, params, outer=height, inner=inner))
         report(i + 1, tiles)
     return summarise_log_z(np.concatenate([np.asarray(t) for t in terms])[:outer], inner)
-
-
-def block_of(estimates: Estimates, K: int, log_z: LogZ | None) -> dict[str, Any]:
-    """The block of `results.json` for one split; the p* fields only where there is a `log_z`."""
-
-    def pair(mean: float, sem: float) -> dict[str, float]:
-        return {"mean": mean, "sem": sem}
-
-    result: dict[str, Any] = {"examples": len(estimates.log_p), "K": K}
-    result["log_p"] = pair(*mean_and_sem(estimates.log_p))
-    if log_z is not None:
-        mean, sem = mean_and_sem(estimates.log_p_tilde_star)
-        result["log_p_tilde_star"] = pair(mean, sem)
-        # log p* = log p~* - 2 log Z: the two errors are independent.
-        result["log_p_star"] = pair(mean - log_z.mean, float(np.hypot(sem, log_z.stderr)))
-        result["two_log_z"] = log_z._asdict()
-    result["ess_p"] = mean_and_sem(estimates.ess_p)[0]
-    if log_z is not None:
-        result["ess_p_star"] = mean_and_sem(estimates.ess_p_star)[0]
-    return result
-
-
-def table(blocks: dict[str, dict[str, Any]]) -> list[str]:
-    """Lines of a small table for a person, one for each split."""
-    lines = []
-    for split, block in blocks.items():
-        parts = [f"{split:5s} {block['examples']} rows, K={block['K']}:"]
-        for name in ("log_p", "log_p_tilde_star", "log_p_star"):
-            if name in block:
-                parts.append(f"{name} {block[name]['mean']:.3f} +- {block[name]['sem']:.3f}")
-        if "two_log_z" in block:
-            z = block["two_log_z"]
-            parts.append(f"2 log Z {z['mean']:.3f} +- {z['stderr']:.3f}")
-            parts.append(f"ESS p* {100 * block['ess_p_star']:.1f} %")
-        parts.append(f"ESS p {100 * block['ess_p']:.1f} %")
-        lines.append("  ".join(parts))
-    return lines

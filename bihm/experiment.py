@@ -1,24 +1,33 @@
 """Train, evaluate and sample: what the commands do, with a directory as the only memory between them."""
 
-import importlib.metadata
 import logging
-import platform
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
-from bihm import __version__
-from bihm.build import Rig, first_state, make_rig, split_rows
+from bihm.build import Keys, Rig, first_state, make_keys, make_rig, saved_like, split_rows
 from bihm.checkpoint import Checkpoint, Checkpoints
 from bihm.config import Config, differences, flatten, load, to_yaml
-from bihm.errors import ConfigError, Interrupted
-from bihm.evaluation import block_of, block_size, estimate_log_z, estimate_split, table
+from bihm.data import load as load_dataset
+from bihm.errors import ConfigError, DataError, Interrupted
+from bihm.evaluation import Report, block_size, estimate_log_z, estimate_split
 from bihm.learner import TrainState, evaluated_params
+from bihm.likelihood import LogZ
 from bihm.logbook import Logbook
-from bihm.model import count_parameters
+from bihm.model import Params, Structure, count_parameters
 from bihm.progress import progress
-from bihm.runfiles import lock, read_json, write_json, write_status, write_text
+from bihm.results import block_of, per_example_arrays, summary, versions
+from bihm.runfiles import (
+    lock,
+    read_json,
+    require_run,
+    write_arrays,
+    write_json,
+    write_status,
+    write_text,
+)
 from bihm.signals import stop_request
 from bihm.training import Training
 
@@ -118,32 +127,43 @@ def _greet(rig: Rig, start: Checkpoint | None) -> None:
         log.info("going on from the checkpoint of step %d", int(start.latest.step))
 
 
+def _log_end(book: Logbook, step: int, results: dict[str, Any]) -> None:
+    """Show the final numbers to TensorBoard's HPARAMS tab and to the person."""
+    final = {
+        f"final/{split}/{name}": results[split][name]["mean"]
+        for split in ("test", "valid")
+        for name in ("log_p", "log_p_tilde_star", "log_p_star", "two_log_z")
+        if name in results[split]
+    }
+    book.session_end(step, final, success=True)
+    for line in summary(results):
+        log.info("%s", line)
+
+
 def _results(rig: Rig, training: Training, best: TrainState) -> dict[str, Any]:
     """Evaluate the best state on valid and test: the content of `results.json`."""
     config, memory = rig.config, training.memory
+
+    def assess(split: str) -> dict[str, Any]:
+        return block_of(
+            estimate_split(
+                getattr(rig.keys, split),
+                rig.structure,
+                params,
+                split_rows(rig.dataset, split),
+                config.eval.final_K,
+                block=block_size(config.eval.K),
+                report=heed,
+            ),
+            config.eval.final_K,
+            log_z,
+        )
+
+    def heed(done: int, total: int) -> None:
+        training.heed_signals()
+
     params = evaluated_params(best)
-    log_z = None
-    if config.model.name == "bihm":
-        log_z = estimate_log_z(
-            rig.keys.log_z,
-            rig.structure,
-            params,
-            config.eval.final_z_outer,
-            config.eval.z_inner,
-            lambda done, total: training.heed_signals(),
-        )
-    K, blocks = config.eval.final_K, {}
-    for name, key in (("test", rig.keys.test), ("valid", rig.keys.valid)):
-        estimates = estimate_split(
-            key,
-            rig.structure,
-            params,
-            split_rows(rig.dataset, name),
-            K,
-            block=block_size(config.eval.K),
-            report=lambda done, total: training.heed_signals(),
-        )
-        blocks[name] = block_of(estimates, K, log_z)
+    log_z = _log_z(config, rig.keys, rig.structure, params, heed)
     return {
         "schema": 1,
         "model": config.model.name,
@@ -158,36 +178,71 @@ def _results(rig: Rig, training: Training, best: TrainState) -> dict[str, Any]:
             "seconds": round(memory.seconds, 3),
             "stopped_by": memory.stopped_by,
         },
-        **blocks,
+        "test": assess("test"),
+        "valid": assess("valid"),
         "device": jax.devices()[0].device_kind,
-        "versions": _versions(),
+        "versions": versions(),
     }
 
 
-def _versions() -> dict[str, str]:
-    names = ("jax", "flax", "optax", "orbax-checkpoint")
-    packages = {name: importlib.metadata.version(name) for name in names}
-    return {"bihm": __version__, "python": platform.python_version(), **packages}
+def _log_z(
+    config: Config, keys: Keys, structure: Structure, params: Params, report: Report
+) -> LogZ | None:
+    if config.model.name != "bihm":
+        return None
+    outer, inner = config.eval.final_z_outer, config.eval.z_inner
+    return estimate_log_z(keys.log_z, structure, params, outer, inner, report)
 
 
-def _log_end(book: Logbook, step: int, results: dict[str, Any]) -> None:
-    """Show the final numbers to TensorBoard's HPARAMS tab and to the person."""
-    final = {
-        f"final/{split}/{name}": results[split][name]["mean"]
-        for split in ("test", "valid")
-        for name in ("log_p", "log_p_tilde_star", "log_p_star", "two_log_z")
-        if name in results[split]
-    }
-    book.session_end(step, final, success=True)
-    for line in summary(results):
-        log.info("%s", line)
+def evaluate(
+    directory: Path,
+    *,
+    split: str,
+    K: int,
+    dataset: str | None = None,
+    per_example: bool = False,
+    report: Report = lambda done, total: None,
+) -> dict[str, Any]:
+    """Estimate the best state of a run again, on any split of any dataset of its width.
+
+    Writes `eval-<split>-K<K>.json` (with the dataset's name in it, when that is another one) into the run
+    directory, and with `per_example` a `.npz` beside it with one value per row.
+
+    Raises:
+        ConfigError: no run there, or a dataset of another width.
+        DataError: data or checkpoint missing or damaged.
+    """
+    config = load(require_run(directory) / "config.yaml")
+    rows = _rows(config, dataset, split)
+    structure, like = saved_like(config)
+    saved = Checkpoints(directory / "checkpoints").restore(like)
+    if saved is None:
+        raise DataError(f"{directory / 'checkpoints'}: there is no checkpoint")
+    params = evaluated_params(saved.best)
+    keys = make_keys(config.seed)
+    log_z = _log_z(config, keys, structure, params, lambda done, total: None)
+    key = getattr(keys, split)
+    estimates = estimate_split(key, structure, params, rows, K, report=report)
+    block = block_of(estimates, K, log_z)
+    other = "" if dataset in (None, config.dataset.name) else f"{Path(str(dataset)).stem}-"
+    stem = f"eval-{other}{split}-K{K}"
+    write_json(directory / f"{stem}.json", block)
+    if per_example:
+        write_arrays(directory / f"{stem}.npz", per_example_arrays(estimates, log_z))
+    return block
 
 
-def summary(results: dict[str, Any]) -> list[str]:
-    """The end of a run in a few lines for a person."""
-    train = results["train"]
-    return [
-        f"best epoch {train['best_epoch']} of {train['epochs']}, {train['seconds']:.1f} s, "
-        f"stopped by {train['stopped_by']}",
-        *table({name: results[name] for name in ("valid", "test")}),
-    ]
+def _rows(config: Config, name: str | None, split: str) -> np.ndarray:
+    """The rows to evaluate: of the run's own dataset, of another one, or of a file."""
+    if name is None:
+        dataset = load_dataset(config.dataset.name, config.dataset.path)
+    elif Path(name).suffix:
+        dataset = load_dataset("file", name)
+    else:
+        dataset = load_dataset(name)
+    if dataset.n_features != config.dataset.n_features:
+        raise ConfigError(
+            f"{dataset.name} has {dataset.n_features} features; this run's machine has "
+            f"{config.dataset.n_features} visible units"
+        )
+    return split_rows(dataset, split)

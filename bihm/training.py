@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bihm import gallery
 from bihm.build import Rig, first_state, objective_of, phases, split_rows
 from bihm.checkpoint import Checkpoint, Checkpoints
 from bihm.config import PhaseConfig
@@ -196,6 +197,7 @@ class Training:
         self.memory.totals, self.memory.steps = self.tally.totals, self.tally.steps
         memory: dict[str, Any] = asdict(self.memory)
         self.checkpoints.save(Checkpoint(self.state, self.best, memory))
+        gallery.show(self.book, self.rig, self.best, self.step)
         self._saved = time.monotonic()
 
     def _seconds(self) -> float:

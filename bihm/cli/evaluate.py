@@ -1,0 +1,67 @@
+"""`bihm-eval`: the likelihood of a finished run again, at any K, on any dataset of its width."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from bihm.cli.keyvalue import parse
+from bihm.errors import BihmError, ConfigError
+
+PROGRAM = "bihm-eval"
+USAGE = """usage: bihm-eval run=DIR [split=test] [K=1000] [dataset=NAME] [per_example=true]
+
+Estimates log p, and for BiHM log p~*, 2 log Z and log p*, of the best state of a run. Prints a small
+table and writes eval-<split>-K<K>.json into the run directory.
+
+  run=DIR            a run directory of bihm-train
+  split=test         train, valid or test
+  K=1000             importance samples for each row; memory does not grow with K
+  dataset=NAME       another dataset of the same width: a name, or a file .npz, .npy, .csv, .txt
+  per_example=true   also write eval-<split>-K<K>.npz with one value for each row, in the split's order
+"""
+
+
+@dataclass
+class Command:
+    """The arguments of `bihm-eval`."""
+
+    run: str
+    split: Literal["train", "valid", "test"] = "test"
+    K: int = 1000
+    dataset: str | None = None
+    per_example: bool = False
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The console script."""
+    try:
+        command = parse(argv, Command, PROGRAM, USAGE)
+        if command.K < 1:
+            raise ConfigError(f"K must be at least 1, got {command.K}")
+        from bihm.runtime import configure_jax
+
+        configure_jax()
+        from bihm.experiment import evaluate
+        from bihm.results import table
+
+        block = evaluate(
+            Path(command.run),
+            split=command.split,
+            K=command.K,
+            dataset=command.dataset,
+            per_example=command.per_example,
+            report=_report,
+        )
+        print("\n".join(table({command.split: block})))
+    except BihmError as error:
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _report(done: int, total: int) -> None:
+    if sys.stderr.isatty():
+        end = "\n" if done == total else ""
+        print(f"\r{done} of {total} tiles", end=end, file=sys.stderr, flush=True)
