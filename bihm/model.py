@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from bihm.layers import Conditional, Init, make_layer
+from bihm.layers import Conditional, Init, LayerSpec, free_numbers, make_layer
 from bihm.types import Array, Bits, Float, PRNGKey
 
 Latents = list[Bits[Array, "*lead _units"]]  # h_1 .. h_L, data side first
@@ -82,8 +82,8 @@ def make_machine(
     rng: np.random.Generator,
     n_visible: int,
     sizes: Sequence[int],
-    p_layers: Sequence[str],
-    q_layers: Sequence[str],
+    p_layers: Sequence[LayerSpec | str],
+    q_layers: Sequence[LayerSpec | str],
     init: Init,
     visible_mean: Float[Array, " visible"] | None = None,
 ) -> HelmholtzMachine:
@@ -98,12 +98,12 @@ def make_machine(
         mean = jnp.clip(visible_mean, 1e-3, 1 - 1e-3)
         inits[0] = init._replace(bias=jnp.log(mean) - jnp.log1p(-mean))
     p = [
-        make_layer(name, rng, above, below, start)
-        for name, below, above, start in zip(p_layers, widths, [*sizes, 0], inits, strict=True)
+        make_layer(spec, rng, above, below, start)
+        for spec, below, above, start in zip(p_layers, widths, [*sizes, 0], inits, strict=True)
     ]
     q = [
-        make_layer(name, rng, below, above, init)
-        for name, below, above in zip(q_layers, widths[:-1], sizes, strict=True)
+        make_layer(spec, rng, below, above, init)
+        for spec, below, above in zip(q_layers, widths[:-1], sizes, strict=True)
     ]
     return HelmholtzMachine(p, q)
 
@@ -120,8 +120,9 @@ def bind(structure: Structure, params: Params) -> HelmholtzMachine:
 
 
 def count_parameters(params: Params) -> int:
-    """Return the number of scalars in the parameters of p and q together."""
-    return sum(leaf.size for leaf in jax.tree.leaves(params))
+    """Return how many scalars of p and q together training can move."""
+    variables = jax.tree.leaves(params, is_leaf=lambda node: isinstance(node, nnx.Variable))
+    return sum(map(free_numbers, variables))
 
 
 def parameter_names(params: Params) -> list[str]:

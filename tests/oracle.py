@@ -24,16 +24,26 @@ def sigmoid(a: np.ndarray) -> np.ndarray:
 
 def numbers(layer: Any) -> dict[str, np.ndarray]:
     """The parameters of a layer as float64 arrays."""
-    found = {name: getattr(layer, name, None) for name in ("w", "b")}
+    found = {name: getattr(layer, name, None) for name in ("w", "b", "a", "order")}
     return {name: np.asarray(p[...], np.float64) for name, p in found.items() if p is not None}
+
+
+def earlier(layer: Any) -> np.ndarray:
+    """Entry (i, j) is 1 where unit j is drawn before unit i."""
+    units = range(layer.n_units)
+    order = [int(i) for i in numbers(layer).get("order", units)]
+    return np.array([[order.index(j) < order.index(i) for j in units] for i in units], float)
 
 
 def bit_probabilities(layer: Any, h: np.ndarray, y: np.ndarray) -> np.ndarray:
     """p(h_i = 1 | y, h_<i) for each unit; h (.., units), y (.., inputs)."""
     n = numbers(layer)
     kind = type(layer).__name__
+    linear = n["b"] + (y @ n["w"] if y.shape[-1] else 0) + 0 * h
     if kind == "Sbn":
-        return sigmoid(n["b"] + (y @ n["w"] if y.shape[-1] else 0) + 0 * h)
+        return sigmoid(linear)
+    if kind == "Darn":
+        return sigmoid(linear + np.einsum("ij,...j->...i", n["a"] * earlier(layer), h))
     raise AssertionError(f"the oracle does not know {kind}")
 
 

@@ -14,7 +14,7 @@ from bihm.model import bind, split
 from bihm.objectives import make_objective
 
 SIGMAS = 5
-MIXES = [("sbn", "sbn")]
+MIXES = [("sbn", "sbn"), ("darn", "darn")]
 
 
 def test_every_layer_type_can_be_configured():

@@ -1,7 +1,7 @@
-"""The conditionals p(h | y): what a machine is made of.
+"""What every conditional p(h | y) shares: its protocol, how its numbers start, and its linear part.
 
 A conditional is anything with the five members of `Conditional`. It owes its callers no more than that: it
-need not factorise over its units, and nothing outside this file assumes that it does. All randomness
+need not factorise over its units, and nothing outside this package assumes that it does. All randomness
 comes in as `noise`, one uniform number per unit, so that a sample is a function of its arguments and
 one draw can serve a whole machine.
 
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from bihm.numerics import affine, bernoulli_log_prob, bernoulli_sample
+from bihm.numerics import affine
 from bihm.types import Array, Bits, Float
 
 
@@ -48,6 +48,17 @@ class Init(NamedTuple):
     bias: float | Float[Array, " units"] = -1.0
 
 
+class LayerSpec(NamedTuple):
+    """One conditional as a configuration asks for it; each type reads what concerns it."""
+
+    name: str
+    hidden: tuple[int, ...] | None = (
+        None  # widths of deterministic layers; None: the type's own rule
+    )
+    activation: str = "tanh"
+    order: str = "natural"  # of autoregressive units, or "random": a permutation drawn from the rng
+
+
 def initial_weights(
     rng: np.random.Generator, n_in: int, n_out: int, init: Init
 ) -> Float[Array, "n_in n_out"]:
@@ -62,8 +73,20 @@ def initial_weights(
     return jnp.asarray(rng.uniform(-bound, bound, (n_in, n_out)), jnp.float32)
 
 
+def initial_bias(n_units: int, init: Init) -> Float[Array, " units"]:
+    """The output bias of a layer: one number for all units, or one for each."""
+    return jnp.broadcast_to(jnp.asarray(init.bias, jnp.float32), (n_units,))
+
+
+def input_weights(
+    rng: np.random.Generator, n_inputs: int, n_units: int, init: Init
+) -> nnx.Param | None:
+    """W, or None for a prior: no checkpoint format takes an array without entries."""
+    return nnx.Param(initial_weights(rng, n_inputs, n_units, init)) if n_inputs else None
+
+
 def drive(
-    y: Bits[Array, "*lead inputs"],
+    y: Float[Array, "*lead inputs"],
     w: nnx.Param | None,
     b: nnx.Param,
 ) -> Float[Array, "*lead units"]:
@@ -73,48 +96,9 @@ def drive(
     return affine(y, w[...], b[...])
 
 
-def initial_bias(n_units: int, init: Init) -> Float[Array, " units"]:
-    """The output bias of a layer: one number for all units, or one for each."""
-    return jnp.broadcast_to(jnp.asarray(init.bias, jnp.float32), (n_units,))
-
-
-class Sbn(nnx.Module):
-    """Sigmoid belief net: p(h_i = 1 | y) = s(b + W y)_i, factorised (Neal 1992)."""
-
-    def __init__(self, rng: np.random.Generator, n_inputs: int, n_units: int, init: Init):
-        self.n_inputs = n_inputs
-        self.n_units = n_units
-        # A prior has no weights: no checkpoint format takes an array without entries.
-        self.w = nnx.Param(initial_weights(rng, n_inputs, n_units, init)) if n_inputs else None
-        self.b = nnx.Param(initial_bias(n_units, init))
-
-    def logits(self, y: Bits[Array, "*lead inputs"]) -> Float[Array, "*lead units"]:
-        """a = b + W y."""
-        return drive(y, self.w, self.b)
-
-    def sample(
-        self, noise: Float[Array, "*lead units"], y: Bits[Array, "*lead_y inputs"]
-    ) -> Bits[Array, "*lead units"]:
-        return bernoulli_sample(noise, self.logits(y))
-
-    def log_prob(
-        self, h: Bits[Array, "*lead_h units"], y: Bits[Array, "*lead_y inputs"]
-    ) -> Float[Array, "*lead"]:
-        return bernoulli_log_prob(h, self.logits(y))
-
-    def sample_and_log_prob(
-        self, noise: Float[Array, "*lead units"], y: Bits[Array, "*lead_y inputs"]
-    ) -> tuple[Bits[Array, "*lead units"], Float[Array, "*lead"]]:
-        logits = self.logits(y)
-        h = bernoulli_sample(noise, logits)
-        return h, bernoulli_log_prob(h, logits)
-
-
-LAYERS = {"sbn": Sbn}
-
-
-def make_layer(
-    name: str, rng: np.random.Generator, n_inputs: int, n_units: int, init: Init
-) -> Conditional:
-    """Build the conditional called `name` in a configuration."""
-    return LAYERS[name](rng, n_inputs, n_units, init)
+def plus(
+    a: Float[Array, "*lead_a units"], b: Float[Array, "*lead_b units"]
+) -> Float[Array, "*lead units"]:
+    """a + b where the leading axes broadcast, though one may have more of them."""
+    shape = jnp.broadcast_shapes(a.shape, b.shape)
+    return jnp.broadcast_to(a, shape) + jnp.broadcast_to(b, shape)

@@ -1,0 +1,23 @@
+"""The conditionals p(h | y): what a machine is made of."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from bihm.layers.conditional import Conditional, Init, LayerSpec
+from bihm.layers.darn import Darn
+from bihm.layers.order import free_numbers
+from bihm.layers.sbn import Sbn
+
+LAYERS: dict[str, Callable[..., Conditional]] = {"sbn": Sbn, "darn": Darn}
+
+
+def make_layer(
+    spec: LayerSpec | str, rng: np.random.Generator, n_inputs: int, n_units: int, init: Init
+) -> Conditional:
+    """Build the conditional that a configuration asks for; a bare name leaves its options alone."""
+    spec = LayerSpec(spec) if isinstance(spec, str) else spec
+    return LAYERS[spec.name](rng, n_inputs, n_units, init, spec)
+
+
+__all__ = ["LAYERS", "Conditional", "Init", "LayerSpec", "free_numbers", "make_layer"]
