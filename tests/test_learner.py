@@ -1,0 +1,194 @@
+"""Chunks, batches, schedules and optimisers; and what a training step costs."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from conftest import SIZES, VISIBLE, tiny_machine
+
+from bihm.learner import (
+    ChunkPlan,
+    Rates,
+    binarise,
+    evaluated_params,
+    init_state,
+    learning_rate,
+    make_chunk,
+    make_optimizer,
+    plan_epoch,
+    take_batch,
+)
+from bihm.model import bind, split
+from bihm.objectives import make_objective
+
+PATTERNS = np.array([[0, 0, 0, 1, 1], [1, 1, 1, 0, 0]], np.uint8)  # log 2 = 0.69 nats
+ROWS = PATTERNS[np.random.default_rng(0).integers(0, 2, 23)]
+PLAIN = {"clip": None, "l1": 0.0, "l2": 0.0}
+
+
+def learner(plan, average=None, objective="bihm", **optim):
+    structure, params = split(tiny_machine())
+    optimizer = make_optimizer("adam", **(PLAIN | optim))
+    rule = make_objective(objective, K=6, sleep_batch_size=3)
+    chunk = make_chunk(
+        structure, rule, optimizer, plan, batch_size=4, grey=False, average=average
+    )
+    return chunk, init_state(params, optimizer, average)
+
+
+def run(chunk, state, chunks, rates=None):
+    rates = Rates.of(1e-2, 1e-2, 0, 1) if rates is None else rates
+    infos = []
+    for _ in range(chunks):
+        state, info = chunk(state, jax.random.key(7), jnp.asarray(ROWS), rates)
+        infos.append(info)
+    return state, infos
+
+
+@pytest.mark.parametrize("rows", [1, 7, 99, 100, 101, 503, 5000, 50_000])
+@pytest.mark.parametrize("batch", [1, 25, 100])
+def test_an_epoch_covers_every_row_and_overruns_by_little(rows, batch):
+    plan = plan_epoch(rows, batch, longest=100)
+    assert plan.length <= 100
+    assert plan.steps_per_epoch * batch >= rows
+    assert plan.steps_per_epoch - -(-rows // batch) < plan.chunks
+
+
+def test_every_row_is_in_some_batch_of_an_epoch_and_all_batches_are_full():
+    plan = plan_epoch(len(ROWS), 4, longest=4)
+    order = jax.random.permutation(jax.random.key(0), len(ROWS))
+    marked = jnp.arange(len(ROWS), dtype=jnp.uint8)[:, None]  # rows that say their number
+    batches = [
+        take_batch(jax.random.key(0), marked, order, jnp.asarray(i), 4, False)
+        for i in range(plan.steps_per_epoch)
+    ]
+    assert all(len(set(np.ravel(b))) == 4 for b in batches)
+    seen = np.concatenate(batches).ravel()
+    assert set(seen) == set(range(len(ROWS)))
+    assert np.bincount(seen.astype(int)).max() <= 2
+
+
+def test_chunks_need_one_compilation_and_a_new_rate_none():
+    chunk, state = learner(ChunkPlan(2, 3))
+    state, _ = run(chunk, state, 3)
+    run(chunk, state, 2, Rates.of(3e-4, 1e-5, 6, 50))
+    assert chunk._cache_size() == 1
+
+
+def test_the_same_key_gives_the_same_run_and_chunks_do_not_show():
+    """Six steps in chunks of three and of two: same permutation, same keys, same parameters."""
+    three, start = learner(ChunkPlan(2, 3))
+    a, infos = run(three, start, 2)
+    two, start = learner(ChunkPlan(3, 2))
+    b, _ = run(two, start, 3)
+    jax.tree.map(np.testing.assert_array_equal, a.params, b.params)
+    assert int(a.step) == 6
+    assert infos[0].loss.shape == (3,)
+
+
+def test_epochs_differ_in_their_order():
+    plan = ChunkPlan(1, 6)
+    chunk, state = learner(plan)
+    _, infos = run(chunk, state, 2, Rates.of(0.0, 0.0, 0, 1))
+    assert not np.array_equal(infos[0].estimates.log_p, infos[1].estimates.log_p)
+
+
+@pytest.mark.parametrize("rule", ["bihm", "rws", "wake_sleep"])
+def test_training_raises_the_likelihood(rule):
+    chunk, state = learner(ChunkPlan(1, 100), objective=rule)
+    _, infos = run(chunk, state, 4, Rates.of(3e-2, 3e-2, 0, 1))
+    first, last = (float(np.mean(info.estimates.log_p)) for info in (infos[0], infos[-1]))
+    assert last > first + 1
+
+
+def test_no_gradient_is_paid_for_that_is_zero():
+    """Two products a layer for q (forward, weights) and two for p; the first one of q once per example."""
+    structure, params = split(tiny_machine())
+    K, batch = 6, 7
+    rule = make_objective("bihm", K=K)
+    x = jnp.zeros((batch, VISIBLE))
+
+    def loss(w):
+        return rule(jax.random.key(0), bind(structure, w), x)[0]
+
+    flops = []
+    for equation in _equations(jax.make_jaxpr(jax.grad(loss))(params).jaxpr):
+        if equation.primitive.name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            depth = np.prod([equation.invars[0].aval.shape[i] for i in contracted])
+            flops.append(int(2 * depth * np.prod(equation.outvars[0].aval.shape)))
+    widths = [VISIBLE, *SIZES]
+    pairs = [a * b for a, b in zip(widths[:-1], widths[1:], strict=True)]
+    p = sum(2 * 2 * K * batch * pair for pair in pairs)
+    q = 2 * 2 * batch * pairs[0] + sum(2 * 2 * K * batch * pair for pair in pairs[1:])
+    assert sum(flops) == p + q
+
+
+def _equations(jaxpr):
+    for equation in jaxpr.eqns:
+        yield equation
+        for value in equation.params.values():
+            for inner in value if isinstance(value, list | tuple) else [value]:
+                inner = getattr(inner, "jaxpr", inner)
+                if hasattr(inner, "eqns"):
+                    yield from _equations(inner)
+
+
+def test_no_key_is_used_twice_in_a_step():
+    structure, params = split(tiny_machine())
+    x = jnp.zeros((4, VISIBLE))
+    for name in ("bihm", "rws", "wake_sleep"):
+        rule = make_objective(name, K=3, sleep_batch_size=2)
+        with jax.debug_key_reuse(True):
+            rule(jax.random.key(0), bind(structure, params), x)
+
+
+def test_grey_rows_are_drawn_anew_with_their_level_as_probability():
+    rows = jnp.tile(jnp.asarray([[0, 51, 204, 255]], jnp.uint8), (20_000, 1))
+    a, b = (binarise(jax.random.key(i), rows, True) for i in range(2))
+    assert not np.array_equal(a, b)
+    p = np.array([0, 0.2, 0.8, 1])
+    assert (np.abs(a.mean(axis=0) - p) <= 5 * np.sqrt(p * (1 - p) / 20_000)).all()
+    np.testing.assert_array_equal(binarise(jax.random.key(0), rows[:1] // 255, False), [[0, 0, 0, 1]])
+
+
+def test_the_rate_is_constant_or_half_a_cosine():
+    steps = jnp.arange(0, 200, 25)
+    cosine = learning_rate(Rates.of(1e-2, 1e-4, 50, 100), steps)
+    reference = optax.cosine_decay_schedule(1e-2 - 1e-4, 100)(steps - 50) + 1e-4
+    np.testing.assert_allclose(cosine[2:], reference[2:], rtol=1e-5)
+    np.testing.assert_allclose(cosine[:2], 1e-2)
+    np.testing.assert_allclose(learning_rate(Rates.of(3e-4, 3e-4, 0, 9), steps), 3e-4)
+
+
+def test_penalties_touch_weights_only_and_are_the_gradients_of_their_formulas():
+    params = {"w": jnp.asarray([[1.5, -2.0], [-0.1, 0.5]]), "b": jnp.asarray([3.0, -1.0])}
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    optimizer = make_optimizer("sgd", clip=None, l1=0.1, l2=0.01)
+    direction, _ = optimizer.update(zeros, optimizer.init(params), params)
+    formula = jax.grad(lambda w: 0.1 * jnp.abs(w).sum() + 0.01 * (w**2).sum())(params["w"])
+    np.testing.assert_allclose(direction["w"], -formula, rtol=1e-6)
+    np.testing.assert_array_equal(direction["b"], 0)
+
+
+def test_clipping_bounds_the_norm_and_adam_is_optax():
+    grads = {"w": jnp.asarray([[3.0, 4.0]])}
+    optimizer = make_optimizer("sgd", clip=1.0, l1=0.0, l2=0.0)
+    direction, _ = optimizer.update(grads, optimizer.init(grads), grads)
+    np.testing.assert_allclose(direction["w"], [[-0.6, -0.8]], rtol=1e-6)
+    ours, theirs = make_optimizer("adam", **PLAIN), optax.adam(1.0)
+    a, _ = ours.update(grads, ours.init(grads), grads)
+    b, _ = theirs.update(grads, theirs.init(grads), grads)
+    np.testing.assert_allclose(a["w"], b["w"], rtol=1e-6)
+
+
+def test_the_average_follows_the_parameters_and_is_what_is_evaluated():
+    chunk, state = learner(ChunkPlan(1, 1), average=0.9)
+    start = jax.tree.map(np.array, state.params)
+    state, _ = run(chunk, state, 1)
+    expected = jax.tree.map(lambda a, w: 0.9 * a + 0.1 * w, start, state.params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), state.average, expected)
+    assert evaluated_params(state) is state.average
+    _, plain = learner(ChunkPlan(1, 1))
+    assert evaluated_params(plain) is plain.params

@@ -1,0 +1,73 @@
+"""The numerics against float64 and against a second implementation."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from bihm.numerics import (
+    affine,
+    bernoulli_log_prob,
+    bernoulli_sample,
+    ess,
+    log_mean_exp,
+    normalised_weights,
+)
+
+LOGITS = np.array([-200.0, -30.0, -1.5, 0.0, 0.7, 25.0, 200.0], np.float32)
+
+
+@pytest.mark.parametrize("bit", [0.0, 1.0])
+def test_log_prob_is_exact_and_finite_at_any_logit(bit):
+    h = np.full_like(LOGITS, bit)
+    got = jax.vmap(bernoulli_log_prob)(h[:, None], LOGITS[:, None])
+    a = LOGITS.astype(np.float64)
+    np.testing.assert_allclose(got, bit * a - np.logaddexp(0, a), rtol=1e-6, atol=1e-12)
+    other = -optax.sigmoid_binary_cross_entropy(jnp.asarray(LOGITS), jnp.asarray(h))
+    np.testing.assert_allclose(got, other, rtol=1e-6, atol=1e-12)
+
+
+def test_its_derivative_is_the_residual_at_any_logit():
+    h = (np.arange(len(LOGITS)) % 2).astype(np.float32)
+    got = jax.grad(lambda a: bernoulli_log_prob(jnp.asarray(h), a))(jnp.asarray(LOGITS))
+    a = LOGITS.astype(np.float64)
+    ulp = np.finfo(np.float32).eps  # h - s(a) is a difference of numbers near one
+    np.testing.assert_allclose(got, h - 1 / (1 + np.exp(-a)), rtol=1e-6, atol=ulp)
+
+
+def test_log_prob_broadcasts_data_over_samples_and_sums_its_gradient_back():
+    x = jnp.asarray([[1.0, 0.0, 1.0]])  # one example
+    a = jnp.linspace(-1, 1, 5 * 1 * 3).reshape(5, 1, 3)  # five samples
+    assert bernoulli_log_prob(x, a).shape == (5, 1)
+    shared = jnp.asarray([[0.3, -0.2, 0.5]])
+    h = (a > 0).astype(jnp.float32)
+    got = jax.grad(lambda b: bernoulli_log_prob(h, b).sum())(shared)
+    np.testing.assert_allclose(got, (h - jax.nn.sigmoid(shared)[None]).sum(axis=0), rtol=1e-6)
+
+
+def test_samples_follow_their_logits():
+    noise = jax.random.uniform(jax.random.key(0), (40_000, 3))
+    logits = jnp.asarray([[-2.0, 0.0, 3.0]])
+    mean = bernoulli_sample(noise, logits).mean(axis=0)
+    p = jax.nn.sigmoid(logits[0])
+    assert (jnp.abs(mean - p) < 5 * jnp.sqrt(p * (1 - p) / 40_000)).all()
+
+
+def test_affine_adds_the_bias_to_every_row():
+    y, w, b = jnp.ones((2, 3, 4)), jnp.ones((4, 5)), jnp.arange(5.0)
+    np.testing.assert_allclose(affine(y, w, b), np.broadcast_to(4 + np.arange(5), (2, 3, 5)))
+
+
+def test_means_weights_and_ess_in_log_space():
+    log_w = jnp.asarray(np.random.default_rng(0).normal(0, 3, (6, 4)) - 400, jnp.float32)
+    w = np.exp(np.asarray(log_w, np.float64) + 400)
+    np.testing.assert_allclose(log_mean_exp(log_w), np.log(w.mean(axis=0)) - 400, rtol=1e-6)
+    np.testing.assert_allclose(normalised_weights(log_w), w / w.sum(axis=0), rtol=1e-3)
+    np.testing.assert_allclose(ess(log_w), w.sum(0) ** 2 / (6 * (w**2).sum(0)), rtol=1e-3)
+    assert float(ess(jnp.full((6, 1), -400.0))[0]) == pytest.approx(1, rel=1e-4)
+
+
+def test_weights_are_constants_to_the_gradient():
+    grad = jax.grad(lambda v: normalised_weights(v)[0])(jnp.asarray([0.1, 0.7]))
+    np.testing.assert_array_equal(grad, [0, 0])
