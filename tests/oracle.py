@@ -24,7 +24,8 @@ def sigmoid(a: np.ndarray) -> np.ndarray:
 
 def numbers(layer: Any) -> dict[str, np.ndarray]:
     """The parameters of a layer as float64 arrays."""
-    found = {name: getattr(layer, name, None) for name in ("w", "b", "a", "order")}
+    names = ("w", "b", "a", "order", "v", "m")
+    found = {name: getattr(layer, name, None) for name in names}
     return {name: np.asarray(p[...], np.float64) for name, p in found.items() if p is not None}
 
 
@@ -39,11 +40,22 @@ def bit_probabilities(layer: Any, h: np.ndarray, y: np.ndarray) -> np.ndarray:
     """p(h_i = 1 | y, h_<i) for each unit; h (.., units), y (.., inputs)."""
     n = numbers(layer)
     kind = type(layer).__name__
+    if kind == "Dsbn":
+        f = {"tanh": np.tanh, "sigmoid": sigmoid, "relu": lambda a: np.maximum(a, 0)}
+        for u, c in zip(layer.u, layer.c, strict=True):
+            y = f[layer.activation](np.asarray(c, np.float64) + y @ np.asarray(u, np.float64))
     linear = n["b"] + (y @ n["w"] if y.shape[-1] else 0) + 0 * h
-    if kind == "Sbn":
+    if kind in ("Sbn", "Dsbn"):
         return sigmoid(linear)
     if kind == "Darn":
         return sigmoid(linear + np.einsum("ij,...j->...i", n["a"] * earlier(layer), h))
+    if kind == "Nade":
+        # s(c + C y + sum_j [j before i] M_j h_j), for each unit i a hidden layer of its own
+        hidden = np.asarray(layer.c[...], np.float64)
+        if y.shape[-1]:
+            hidden = hidden + (y @ np.asarray(layer.u[...], np.float64))[..., None, :]
+        hidden = sigmoid(hidden + np.einsum("ij,...j,jk->...ik", earlier(layer), h, n["m"]))
+        return sigmoid(linear + np.einsum("ik,...ik->...i", n["v"], hidden))
     raise AssertionError(f"the oracle does not know {kind}")
 
 

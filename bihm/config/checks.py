@@ -8,7 +8,7 @@ from bihm.config.schema import Config, OptimConfig
 from bihm.errors import ConfigError
 
 RULES = ("bihm", "rws", "wake_sleep")
-LAYER_TYPES = ("sbn", "darn")
+LAYER_TYPES = ("sbn", "dsbn", "darn", "nade")
 
 
 def check_depth(config: Config, depth_given: bool) -> None:

@@ -6,10 +6,17 @@ import numpy as np
 
 from bihm.layers.conditional import Conditional, Init, LayerSpec
 from bihm.layers.darn import Darn
+from bihm.layers.dsbn import Dsbn
+from bihm.layers.nade import Nade
 from bihm.layers.order import free_numbers
 from bihm.layers.sbn import Sbn
 
-LAYERS: dict[str, Callable[..., Conditional]] = {"sbn": Sbn, "darn": Darn}
+LAYERS: dict[str, Callable[..., Conditional]] = {
+    "sbn": Sbn,
+    "dsbn": Dsbn,
+    "darn": Darn,
+    "nade": Nade,
+}
 
 
 def make_layer(
