@@ -19,6 +19,7 @@ class Arguments:
     seconds: float | None = 1.0
     per_example: bool = False
     dataset: str | None = None
+    method: Literal["a", "b"] | None = None
 
 
 def read(*words):
@@ -26,11 +27,12 @@ def read(*words):
 
 
 def test_defaults_and_types():
-    assert read("run=a") == Arguments("a", "test", 100, 1.0, False, None)
+    assert read("run=a") == Arguments("a", "test", 100, 1.0, False, None, None)
     assert read(
         "per_example=True", "n=-7", "seconds=2.5e3", "run=a", "split=valid", "dataset=x"
     ) == Arguments("a", "valid", -7, 2500.0, True, "x")
     assert read("run=a", "per_example=false", "seconds=null") == Arguments("a", seconds=None)
+    assert read("run=a", "method=b") == Arguments("a", method="b")
 
 
 @pytest.mark.parametrize(
@@ -73,6 +75,7 @@ def test_values_are_literal(text):
         (["run=a", "seconds=soon"], "seconds must be a finite number, got 'soon'"),
         (["run=a", "seconds=nan"], "seconds must be a finite number, got 'nan'"),
         (["run=a", "per_example=1"], "per_example must be true or false, got '1'"),
+        (["run=a", "method=c"], "method must be one of a, b, got 'c'"),
         (["run=a", "split=train"], "split must be one of valid, test, got 'train'"),
     ],
 )

@@ -63,7 +63,7 @@ def _unknown(key: str, known: list[str], program: str) -> str:
 
 
 def _convert(key: str, text: str, hint: Any) -> Any:
-    if isinstance(hint, types.UnionType):
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
         if text == "null":
             return None
         (hint,) = (part for part in typing.get_args(hint) if part is not type(None))

@@ -1,0 +1,78 @@
+"""`bihm-sample`: samples of a finished run, and completions of partly observed data."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from bihm.cli.keyvalue import parse
+from bihm.errors import BihmError
+
+PROGRAM = "bihm-sample"
+USAGE = """usage: bihm-sample run=DIR [n=100] [method=ancestral|resample|chain] [mask=...] [seed=0]
+
+Draws samples from the best state of a run and writes samples-<method>.npz (x: 0/1, one row a sample)
+into the run directory, with a picture samples-<method>.png where the data are images.
+
+  run=DIR            a run directory of bihm-train
+  n=100              how many samples
+  seed=0             the same seed draws the same samples
+  method=ancestral   p, from the top down: exact and independent; for every model
+        =resample    p* of BiHM: weighted samples of p, drawn again by their weights (approximate)
+        =chain       p* of BiHM: one Markov chain for each sample; needs p(x | h_1) of type sbn or dsbn
+  proposals=10000    resample: how many weighted samples to draw from
+  sweeps=500         chain: updates of x and h; more bring it nearer to p*
+  K=10               chain: proposals for h in each sweep, the present one among them
+
+Inpainting: complete rows of the data, of which some pixels are observed. It uses the chain, and writes
+samples-inpaint.npz (x: the completed rows, data: the rows themselves, observed: 0/1 for each pixel) and
+a picture whose tiles show the row, what is observed of it (grey: missing), and its completion.
+
+  mask=left          the half that is observed and stays: left, right, top or bottom; or
+  mask=FILE          a .npy, .npz, .csv or .txt with a 0/1 for each pixel, 1 where it is observed
+  split=test         whose rows: train, valid or test; n of them, in an order drawn from the seed
+"""
+
+
+@dataclass
+class Command:
+    """The arguments of `bihm-sample`; those that are None have a default that depends on the method."""
+
+    run: str
+    n: int = 100
+    method: Literal["ancestral", "resample", "chain"] | None = None
+    seed: int = 0
+    sweeps: int | None = None
+    K: int | None = None
+    proposals: int | None = None
+    mask: str | None = None
+    split: Literal["train", "valid", "test"] | None = None
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The console script."""
+    try:
+        command = parse(argv, Command, PROGRAM, USAGE)
+        from bihm.runtime import configure_jax  # jax takes a second to import
+
+        configure_jax()
+        from bihm.drawing import Options, sample
+
+        options = vars(command)
+        directory = Path(options.pop("run"))
+        drawing = sample(directory, Options(**options), _report)
+        for path in drawing.files:
+            print(path)
+        if drawing.facts:
+            print("  ".join(f"{name} {100 * v:.1f} %" for name, v in drawing.facts.items()))
+    except BihmError as error:
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _report(done: int, total: int) -> None:
+    if sys.stderr.isatty():
+        end = "\n" if done == total else ""
+        print(f"\r{done} of {total} sweeps", end=end, file=sys.stderr, flush=True)

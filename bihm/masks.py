@@ -1,0 +1,69 @@
+"""Which pixels inpainting leaves alone: a half of an image, or a file of bits."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from bihm.data import archive, text
+from bihm.errors import ConfigError, DataError
+
+HALVES = ("left", "right", "top", "bottom")
+
+
+class Layout(NamedTuple):
+    """How a row is an image: (height, width), and whether its columns come one after another."""
+
+    shape: tuple[int, int]
+    column_major: bool
+
+    def images(self, rows: np.ndarray) -> np.ndarray:
+        """(n, height, width) from (n, visible)."""
+        height, width = self.shape
+        if self.column_major:
+            return rows.reshape(-1, width, height).transpose(0, 2, 1)
+        return rows.reshape(-1, height, width)
+
+
+def observed_pixels(mask: str, width: int, layout: Layout | None) -> np.ndarray:
+    """Turn `mask` into a bool vector, True where a pixel is observed and stays.
+
+    `left`, `right`, `top` and `bottom` name the observed half of an image. Anything else is a file with
+    `width` bits in the order of the data's columns: .npy, .npz (one array, or `mask`), .csv or .txt.
+    """
+    if mask in HALVES:
+        if layout is None:
+            raise ConfigError(f"mask={mask} needs image data; give a file of {width} bits instead")
+        height, across = layout.shape
+        row, column = np.indices(layout.shape)
+        picture = {
+            "left": column < across // 2,
+            "right": column >= across - across // 2,
+            "top": row < height // 2,
+            "bottom": row >= height - height // 2,
+        }[mask]
+        return (picture.T if layout.column_major else picture).reshape(-1)
+    bits = _read_mask(Path(mask).expanduser())
+    if bits.size != width or max(bits.shape) != width:
+        raise ConfigError(f"mask={mask} has the shape {bits.shape}; this run needs {width} bits")
+    if not np.isin(bits, (0, 1)).all():
+        raise DataError(f"{mask}: only 0 and 1 are bits of a mask")
+    if bits.all():
+        raise ConfigError(f"mask={mask} observes every pixel: nothing is left to sample")
+    return bits.reshape(-1).astype(bool)
+
+
+def _read_mask(path: Path) -> np.ndarray:
+    kind = path.suffix.lower()
+    if not path.is_file():
+        raise ConfigError(f"mask={path} is neither one of {', '.join(HALVES)} nor a file")
+    if kind == ".npy":
+        return archive.read_npy(path)
+    if kind in (".csv", ".txt"):
+        return text.read(path)
+    if kind != ".npz":
+        raise ConfigError(f"mask={path} must end in .npy, .npz, .csv or .txt")
+    arrays = archive.read_npz(path)
+    if len(arrays) != 1 and "mask" not in arrays:
+        raise DataError(f"{path}: holds {', '.join(arrays) or 'nothing'}; one array is needed")
+    return arrays.get("mask", next(iter(arrays.values())))
