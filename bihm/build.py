@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from bihm.config import Config, PhaseConfig, layer_types
+from bihm.config import Config, PhaseConfig, SideConfig, layer_types
 from bihm.data import Dataset, load
 from bihm.errors import ConfigError
-from bihm.layers import Init
+from bihm.layers import Init, LayerSpec
 from bihm.learner import ChunkPlan, TrainState, binarise, init_state, make_optimizer, plan_epoch
 from bihm.model import Params, Structure, make_machine, split
 from bihm.objectives import Objective, make_objective
@@ -84,8 +84,8 @@ def make_parts(
         np.random.default_rng(config.seed),
         config.dataset.n_features,
         config.layers,
-        layer_types(config.p.layer, "p", len(config.layers) + 1),
-        layer_types(config.q.layer, "q", len(config.layers)),
+        _layer_specs(config.p, "p", len(config.layers) + 1),
+        _layer_specs(config.q, "q", len(config.layers)),
         Init(config.init.weights, config.init.bias),
         visible_mean,
     )
@@ -93,6 +93,15 @@ def make_parts(
     optim = config.optim
     optimizer = make_optimizer(optim.name, clip=optim.clip, l1=optim.l1, l2=optim.l2)
     return structure, params, optimizer
+
+
+def _layer_specs(side: SideConfig, name: str, entries: int) -> list[LayerSpec]:
+    hidden = side.hidden if side.hidden is None or isinstance(side.hidden, list) else [side.hidden]
+    widths = None if hidden is None else tuple(hidden)
+    return [
+        LayerSpec(kind, widths, side.activation, side.order)
+        for kind in layer_types(side.layer, name, entries)
+    ]
 
 
 def make_rig(config: Config) -> Rig:

@@ -3,11 +3,12 @@
 from bihm.config.checks import layer_types
 from bihm.config.explain import explain
 from bihm.config.read import differences, load, parse
-from bihm.config.schema import Config, PhaseConfig, flatten, register, to_yaml
+from bihm.config.schema import Config, PhaseConfig, SideConfig, flatten, register, to_yaml
 
 __all__ = [
     "Config",
     "PhaseConfig",
+    "SideConfig",
     "differences",
     "explain",
     "flatten",

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from bihm.config.schema import Config, OptimConfig
+from bihm.config.schema import Config, OptimConfig, SideConfig
 from bihm.errors import ConfigError
 
 RULES = ("bihm", "rws", "wake_sleep")
@@ -15,6 +15,7 @@ def check_depth(config: Config, depth_given: bool) -> None:
     if config.layers is None:
         return
     length = len(config.layers)
+    _require(length > 0, "layers is empty; give at least one size, as layers=[200]")
     if length != config.depth and (depth_given or config.depth != Config.depth):
         raise ConfigError(
             f"depth={config.depth} disagrees with the {length} sizes of layers={config.layers}; "
@@ -54,7 +55,6 @@ def check(config: Config) -> None:
     _require(0 <= config.seed < 2**32, f"seed must lie in 0 .. 2**32 - 1, got {config.seed}")
     _require_number("max_seconds", config.max_seconds, zero=False)
     if config.layers is not None:
-        _require(len(config.layers) > 0, "layers is empty; give at least one size, as layers=[200]")
         for i, size in enumerate(config.layers):
             _require_whole(f"layers[{i}]", size)
     _check_model(config)
@@ -77,8 +77,30 @@ def _check_model(config: Config) -> None:
     if model.sleep_batch_size is not None:
         _require(model.name != "bihm", "model.sleep_batch_size has no meaning: bihm does not sleep")
         _require_whole("model.sleep_batch_size", model.sleep_batch_size)
-    for side, entries in (("p", config.depth + 1), ("q", config.depth)):
-        layer_types(getattr(config, side).layer, side, entries)
+    for name, side, entries in (("p", config.p, config.depth + 1), ("q", config.q, config.depth)):
+        _check_side(name, side, set(layer_types(side.layer, name, entries)))
+
+
+def _check_side(name: str, side: SideConfig, types: set[str]) -> None:
+    """Refuse options of layers that make no sense, or that no layer of this side would read."""
+    _require_one_of(f"{name}.activation", side.activation, ("tanh", "sigmoid", "relu"))
+    _require_one_of(f"{name}.order", side.order, ("natural", "random"))
+    many = isinstance(side.hidden, list)
+    widths = side.hidden if many else [1 if side.hidden is None else side.hidden]
+    _require(
+        bool(widths) and all(type(n) is int and n >= 1 for n in widths),
+        f"{name}.hidden must be a whole number >= 1, a list of them or null, got {side.hidden!r}",
+    )
+    _require(
+        not (many and "nade" in types),
+        f"{name}.hidden must be one number where {name}.layer has nade, got {side.hidden}",
+    )
+    readers = {"hidden": {"dsbn", "nade"}, "activation": {"dsbn"}, "order": {"darn", "nade"}}
+    for option, able in readers.items():
+        _require(
+            getattr(side, option) == getattr(SideConfig, option) or bool(types & able),
+            f"{name}.{option} has no meaning: {name}.layer has no {' or '.join(sorted(able))}",
+        )
 
 
 def layer_types(given: Any, side: str, entries: int) -> list[str]:

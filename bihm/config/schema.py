@@ -33,6 +33,9 @@ class SideConfig:
     """One of p and q."""
 
     layer: Any = "sbn"
+    hidden: Any = None
+    activation: str = "tanh"
+    order: str = "natural"
 
 
 @dataclass
