@@ -17,7 +17,7 @@ from bihm.config import Config, load
 from bihm.data import archive, entry
 from bihm.data import load as load_dataset
 from bihm.errors import ConfigError, DataError
-from bihm.learner import evaluated_params
+from bihm.learner import TrainState, evaluated_params
 from bihm.masks import Layout, observed_pixels
 from bihm.model import Params, Structure, bind
 from bihm.pictures import GAP_GREY, sample_grid
@@ -71,8 +71,11 @@ def sample(directory: Path, options: Options, report: Report = lambda done, tota
     config = load(require_run(directory) / "config.yaml")
     method = _check(options, config)
     layout = _layout(config)
+    structure, like = saved_like(config)
+    if method == "chain":
+        sampling.factorised_bottom(bind(structure, like.params))
     given = _given(options, config, layout) if options.mask is not None else None
-    structure, params = _restore(directory, config)
+    params = _restore(directory, like)
     x, facts = _draw(method, options, structure, params, given, report)
     arrays = {"x": x}
     if given is not None:
@@ -135,9 +138,8 @@ def _given(options: Options, config: Config, layout: Layout | None) -> Given:
     return Given(rows[chosen], observed)
 
 
-def _restore(directory: Path, config: Config) -> tuple[Structure, Params]:
-    """The machine of a run's best state."""
-    structure, like = saved_like(config)
+def _restore(directory: Path, like: TrainState) -> Params:
+    """The parameters of a run's best state."""
     folder = directory / "checkpoints"
     saved = None
     if folder.is_dir():  # opening it would make it
@@ -146,7 +148,7 @@ def _restore(directory: Path, config: Config) -> tuple[Structure, Params]:
         checkpoints.close()
     if saved is None:
         raise DataError(f"{folder}: there is no checkpoint")
-    return structure, evaluated_params(saved.best)
+    return evaluated_params(saved.best)
 
 
 def _draw(
@@ -177,7 +179,6 @@ def _chain(
     report: Report,
 ) -> tuple[np.ndarray, dict[str, float]]:
     """The last states of n chains that start at samples of p, or at data with what is missing from p."""
-    sampling.factorised_bottom(bind(structure, params))
     first_key, start_key, sweep_key = jax.random.split(key, 3)
     x = _ancestral(first_key, structure, params, n=options.n)
     observed = jnp.zeros(x.shape, bool)
