@@ -22,7 +22,7 @@ class Checkpoint(NamedTuple):
 
 
 class Checkpoints:
-    """The folder `checkpoints/` of a run: one sub-folder a step, each complete or absent."""
+    """The folder `checkpoints/` of a run: numbered sub-folders, each complete or absent."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -33,14 +33,15 @@ class Checkpoints:
         )
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write in the background; a step that is there already is left alone."""
-        step = int(checkpoint.latest.step)
-        if step in self._manager.all_steps():
-            return
+        """Write in the background, under the next number.
+
+        Not under the training step: two moments of one step may differ, before an evaluation and after.
+        """
+        newest = self._manager.latest_step()
         # The next chunk takes the buffers of `latest` for its own, so the writer gets copies.
         latest, best = jax.tree.map(np.array, (checkpoint.latest, checkpoint.best))
         self._manager.save(
-            step,
+            0 if newest is None else newest + 1,
             args=ocp.args.Composite(
                 latest=ocp.args.StandardSave(latest),
                 best=ocp.args.StandardSave(best),
@@ -54,13 +55,13 @@ class Checkpoints:
         Raises:
             DataError: the checkpoint is damaged or belongs to another machine.
         """
-        step = self._manager.latest_step()
-        if step is None:
+        number = self._manager.latest_step()
+        if number is None:
             return None
         shapes = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         try:
             items = self._manager.restore(
-                step,
+                number,
                 args=ocp.args.Composite(
                     latest=ocp.args.StandardRestore(shapes),
                     best=ocp.args.StandardRestore(shapes),
@@ -70,7 +71,7 @@ class Checkpoints:
         except (ValueError, KeyError, OSError) as error:
             reason = str(error).strip().splitlines()[0][:200]
             raise DataError(
-                f"{self.folder / str(step)}: this checkpoint cannot be read ({reason})"
+                f"{self.folder / str(number)}: this checkpoint cannot be read ({reason})"
             ) from error
         return Checkpoint(items["latest"], items["best"], items["memory"])
 

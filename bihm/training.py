@@ -105,18 +105,20 @@ class Training:
         assert phase.epochs is not None
         chunk = self._compile(phase.K)
         rates = Rates.of(phase.lr, phase.lr_end, self.memory.phase_step, phase.epochs * per_epoch)
-        while self.epoch < first_epoch + phase.epochs:
-            if not self._finish_epoch(chunk, rates):
-                self._evaluate()
-                return "max_seconds"
-            done = self.epoch - first_epoch
-            if done % self.rig.eval_every == 0 or done == phase.epochs:
+        while True:
+            done, within = divmod(self.step - self.memory.phase_step, per_epoch)
+            last = done == phase.epochs
+            if within == 0 and done > 0 and (last or done % self.rig.eval_every == 0):
                 self._evaluate()
                 waited = self.epoch - max(self.memory.best_epoch, first_epoch)
                 if phase.patience is not None and waited >= phase.patience:
                     return "patience"
+            if last:
+                return "epochs"
             self._save_if_due()
-        return "epochs"
+            if not self._finish_epoch(chunk, rates):
+                self._evaluate()
+                return "max_seconds"
 
     def _compile(self, K: int) -> Chunk:
         rig = self.rig

@@ -1,5 +1,10 @@
 """Strictness for every test: no silent broadcasting of ranks, no cache shared with the user."""
 
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
@@ -8,7 +13,13 @@ from bihm.layers import Init
 from bihm.model import HelmholtzMachine, bind, make_machine, split
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-jax.config.update("jax_debug_key_reuse", False)
+
+# Compilation is what tests cost: what one test compiled, the others of this session need not.
+SESSION = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+COMPILED = Path(tempfile.gettempdir()) / f"bihm-tests-{SESSION}"
+jax.config.update("jax_compilation_cache_dir", str(COMPILED))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 VISIBLE, SIZES = 5, [4, 3, 2]  # pairwise different: a square array hides an axis bug
 
@@ -45,3 +56,8 @@ def machine() -> HelmholtzMachine:
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("BIHM_CACHE", str(tmp_path / "cache"))
+
+
+def pytest_unconfigure(config):
+    if not hasattr(config, "workerinput"):  # the session's own process, not one of its workers
+        shutil.rmtree(COMPILED, ignore_errors=True)

@@ -1,0 +1,332 @@
+"""A run from its first step to its results: files, stopping, resuming, breaking."""
+
+import json
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from bihm import training
+from bihm.build import phases, saved_like
+from bihm.checkpoint import Checkpoints
+from bihm.config import Config, PhaseConfig, load
+from bihm.errors import ConfigError, DataError, Interrupted, NumbersError
+from bihm.experiment import evaluate, train
+
+
+def tiny(**changes):
+    """A run of a second on `bars`."""
+    config = Config(layers=[6, 3], depth=2, K=4, batch_size=250, epochs=4)
+    config.dataset.name, config.dataset.image_shape = "bars", [4, 4]
+    config.dataset.n_features = 16
+    config.stop.patience = None
+    config.eval.every, config.eval.K, config.eval.final_K = 1, 5, 15
+    config.eval.z_outer, config.eval.final_z_outer, config.eval.z_inner = 20, 300, 5
+    for key, value in changes.items():
+        node = config
+        *path, last = key.split("__")
+        for name in path:
+            node = getattr(node, name)
+        setattr(node, last, value)
+    return config
+
+
+def metrics(directory):
+    return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+
+
+def without_clock(records):
+    return [{k: v for k, v in record.items() if k != "seconds"} for record in records]
+
+
+def numbers(results):
+    return {**results, "train": {**results["train"], "seconds": None}}
+
+
+def saved(directory):
+    config = load(directory / "config.yaml")
+    return Checkpoints(directory / "checkpoints").restore(saved_like(config)[1])
+
+
+def assert_same_state(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("finished") / "run"
+    return directory, train(tiny(), directory)
+
+
+def test_a_run_leaves_the_files_of_the_interface(finished):
+    directory, results = finished
+    files = {path.name for path in directory.iterdir() if not path.name.startswith(("events", "."))}
+    assert files == {"config.yaml", "checkpoints", "metrics.jsonl", "results.json", "status.json"}
+    assert list(directory.glob("events.out.tfevents.*"))
+    assert json.loads((directory / "results.json").read_text()) == json.loads(json.dumps(results))
+    status = json.loads((directory / "status.json").read_text())
+    assert status["status"] == "finished"
+
+
+def test_results_have_the_promised_form(finished):
+    _, results = finished
+    assert list(results) == [
+        *("schema", "model", "dataset", "layers", "parameters", "seed", "train"),
+        *("test", "valid", "device", "versions"),
+    ]
+    assert results["schema"] == 1
+    assert results["layers"] == [6, 3]
+    assert results["parameters"] == 16 + 6 * 16 + 6 + 6 * 3 + 3 + 16 * 6 + 6 + 6 * 3 + 3
+    assert results["train"].keys() == {"epochs", "steps", "best_epoch", "seconds", "stopped_by"}
+    assert results["train"]["steps"] == 4 * 20
+    assert results["train"]["stopped_by"] == "epochs"
+    test = results["test"]
+    assert list(test) == [
+        *("examples", "K", "log_p", "log_p_tilde_star", "log_p_star", "two_log_z"),
+        *("ess_p", "ess_p_star"),
+    ]
+    assert (test["examples"], test["K"]) == (5000, 15)
+    z = test["two_log_z"]
+    assert list(z) == ["mean", "stderr", "low", "high", "outer", "inner"]
+    assert (z["outer"], z["inner"]) == (300, 5)
+    gap = test["log_p_star"]["mean"] - test["log_p_tilde_star"]["mean"]
+    assert gap == pytest.approx(-z["mean"])
+    sem = np.hypot(test["log_p_tilde_star"]["sem"], z["stderr"])
+    assert test["log_p_star"]["sem"] == pytest.approx(sem)
+
+
+def test_rws_has_no_p_star(tmp_path):
+    results = train(tiny(model__name="rws", epochs=1), tmp_path / "run")
+    assert list(results["test"]) == ["examples", "K", "log_p", "ess_p"]
+
+
+def test_metrics_hold_one_line_an_evaluation(finished):
+    records = metrics(finished[0])
+    assert [r["step"] for r in records] == [20, 40, 60, 80]
+    assert [r["epoch"] for r in records] == [1, 2, 3, 4]
+    wanted = {
+        *("train/loss", "train/log_p", "valid/log_p", "valid/log_p_sem", "valid/log_p_tilde_star"),
+        *("valid/ess_p", "valid/ess_p_star", "valid/two_log_z", "grad_norm/q.0.w"),
+        "weight_norm/p.2.b",
+    }
+    assert all(wanted <= r.keys() for r in records)
+
+
+def test_tensorboard_sees_scalars_text_hparams_and_pictures(finished):
+    events = EventAccumulator(str(finished[0]), size_guidance={"images": 0})
+    events.Reload()
+    tags = events.Tags()
+    assert {"valid/log_p", "valid/two_log_z", "final/test/log_p"} <= set(tags["scalars"])
+    assert {"samples/p", "weights/p_x_given_h1"} <= set(tags["images"])
+    assert "config" in tags["tensors"]
+    picture = events.Images("samples/p")[-1]
+    assert picture.width == picture.height
+    assert Image is not None
+    plugin = events.summary_metadata
+    assert "_hparams_/session_start_info" in plugin
+    assert "_hparams_/session_end_info" in plugin
+
+
+def test_the_best_checkpoint_has_the_score_it_claims(tmp_path):
+    # So high a rate at first that the last epochs are not the best.
+    config = tiny(optim__lr=1.0, epochs=6)
+    results = train(config, tmp_path / "run")
+    records = metrics(tmp_path / "run")
+    scores = [r["valid/log_p_tilde_star"] for r in records]
+    best = int(np.argmax(scores))
+    assert results["train"]["best_epoch"] == best + 1
+    assert best + 1 < 6
+    checkpoint = saved(tmp_path / "run")
+    assert checkpoint.memory["best_score"] == scores[best]
+    assert int(checkpoint.best.step) == records[best]["step"]
+    assert int(checkpoint.latest.step) == records[-1]["step"]
+
+
+def test_a_finished_run_is_not_done_again(finished):
+    directory, results = finished
+    before = (directory / "metrics.jsonl").stat().st_mtime_ns
+    assert train(tiny(), directory) == json.loads(json.dumps(results))
+    assert (directory / "metrics.jsonl").stat().st_mtime_ns == before
+
+
+def test_another_configuration_may_not_go_on_in_the_same_directory(finished):
+    directory, _ = finished
+    with pytest.raises(ConfigError, match="holds another run: seed was 0, now 3;"):
+        train(tiny(seed=3), directory)
+    assert train(tiny(max_seconds=5.0), directory)["train"]["epochs"] == 4
+
+
+class StopAt:
+    """Asks to stop when a given number of chunks have been done."""
+
+    def __init__(self, monkeypatch, chunks):
+        self.left = chunks
+        original = training.Training.heed_signals
+
+        def heed(loop):
+            self.left -= 1
+            if self.left == 0:
+                loop.stop.signal = "SIGTERM"
+            original(loop)
+
+        monkeypatch.setattr(training.Training, "heed_signals", heed)
+
+
+@pytest.mark.parametrize("stops", [[3], [1, 2, 1], [9]])
+def test_an_interrupted_run_goes_on_bit_for_bit(tmp_path, monkeypatch, stops):
+    """In the middle of epochs (chunks of 7 steps), during evaluation, several times."""
+    monkeypatch.setattr("bihm.build.LONGEST_CHUNK", 7)
+    changes = {"epochs": 3, "optim__average": 0.9, "optim__schedule": "cosine"}
+    changes["optim__phases"] = [PhaseConfig(epochs=2), PhaseConfig(K=6, lr=1e-4, epochs=1)]
+    whole = train(tiny(**changes), tmp_path / "whole")
+    for chunks in stops:
+        with monkeypatch.context() as patch:
+            StopAt(patch, chunks)
+            with pytest.raises(Interrupted):
+                train(tiny(**changes), tmp_path / "parts")
+        status = json.loads((tmp_path / "parts" / "status.json").read_text())
+        assert status["status"] == "interrupted"
+    parts = train(tiny(**changes), tmp_path / "parts")
+    assert numbers(parts) == numbers(whole)
+    assert_same_state(saved(tmp_path / "parts").latest, saved(tmp_path / "whole").latest)
+    assert_same_state(saved(tmp_path / "parts").best, saved(tmp_path / "whole").best)
+    records = [without_clock(metrics(tmp_path / name)) for name in ("parts", "whole")]
+    assert records[0] == records[1]
+
+
+def test_a_real_signal_stops_a_run_cleanly(tmp_path):
+    config = tiny(epochs=100_000)
+    original = training.Training._evaluate
+
+    def evaluate_then_signal(loop):
+        original(loop)
+        if loop.epoch == 2:
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training.Training, "_evaluate", evaluate_then_signal)
+        with pytest.raises(Interrupted, match="SIGTERM"):
+            train(config, tmp_path / "run")
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert int(saved(tmp_path / "run").latest.step) == 3 * 20
+
+
+def test_patience_epochs_and_time_end_a_run_whichever_comes_first(tmp_path):
+    stuck = tiny(optim__lr=1e-12, epochs=50, stop__patience=3)
+    results = train(stuck, tmp_path / "patience")
+    assert results["train"]["stopped_by"] == "patience"
+    assert results["train"]["epochs"] == results["train"]["best_epoch"] + 3
+    timed = train(tiny(epochs=100_000, max_seconds=1.0), tmp_path / "time")
+    assert timed["train"]["stopped_by"] == "max_seconds"
+    assert timed["train"]["epochs"] < 100_000
+    assert metrics(tmp_path / "time")[-1]["step"] == timed["train"]["steps"]
+
+
+def test_a_phase_follows_when_patience_runs_out_and_starts_from_the_best(tmp_path, monkeypatch):
+    config = tiny(optim__lr=0.3, stop__patience=2, epochs=20)
+    config.optim.phases = [PhaseConfig(K=4), PhaseConfig(K=6, lr=1e-9)]
+    states = []
+    original = training.Training._next_phase
+
+    def watch(loop):
+        original(loop)
+        states.append((loop.state, loop.best, loop.step))
+
+    monkeypatch.setattr(training.Training, "_next_phase", watch)
+    monkeypatch.setattr(training, "_copy", lambda tree: jax.tree.map(jnp.copy, tree))
+    results = train(config, tmp_path / "run")
+    assert len(states) == 1
+    memory = saved(tmp_path / "run").memory
+    assert memory["phase"] == 1
+    assert 0 < memory["phase_step"] < results["train"]["steps"]
+    assert results["train"]["stopped_by"] == "patience"
+
+
+def test_phases_inherit_what_they_do_not_say():
+    config = tiny(stop__patience=7)
+    config.optim.phases = [PhaseConfig(lr=1e-2), PhaseConfig(K=100, epochs=9, patience=2)]
+    first, second = phases(config)
+    assert (first.K, first.lr, first.epochs, first.patience) == (4, 1e-2, 4, 7)
+    assert (second.K, second.lr, second.epochs, second.patience) == (100, 1e-3, 9, 2)
+    assert second.lr_end == second.lr  # constant
+    config.optim.schedule = "cosine"
+    assert phases(config)[1].lr_end == 1e-4
+
+
+@pytest.mark.parametrize("where", ["first", "later"])
+def test_broken_numbers_end_a_run_and_keep_the_last_good_checkpoint(tmp_path, monkeypatch, where):
+    config = tiny(epochs=6, checkpoint__every_seconds=0.0)
+    if where == "first":
+        config.optim.lr = 1e38
+    else:
+        original = training.Training._evaluate
+
+        def poison(loop):
+            original(loop)
+            if loop.epoch == 3:
+                loop.state = loop.state._replace(
+                    params=jax.tree.map(lambda w: w * jnp.nan, loop.state.params)
+                )
+                loop.checkpoints.save = lambda checkpoint: None  # this moment would not be saved
+
+        monkeypatch.setattr(training.Training, "_evaluate", poison)
+    with pytest.raises(NumbersError, match=r"is (nan|-?inf) at step \d+") as caught:
+        train(config, tmp_path / "run")
+    assert caught.value.exit_code == 4
+    status = json.loads((tmp_path / "run" / "status.json").read_text())
+    assert status["status"] == "failed"
+    assert "at step" in status["reason"]
+    if where == "later":
+        assert "at step 61" in str(caught.value)
+        good = saved(tmp_path / "run")
+        assert int(good.latest.step) == 40
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(good.latest.params))
+
+
+def test_two_runs_cannot_share_a_directory(tmp_path):
+    from bihm.runfiles import lock
+
+    (tmp_path / "run").mkdir()
+    with (
+        lock(tmp_path / "run"),
+        pytest.raises(ConfigError, match="in use by another process"),
+    ):
+        train(tiny(), tmp_path / "run")
+
+
+def test_evaluate_again_at_any_k_and_row_by_row(finished):
+    directory, results = finished
+    block = evaluate(directory, split="test", K=30, per_example=True)
+    assert block["K"] == 30
+    assert json.loads((directory / "eval-test-K30.json").read_text())["log_p"] == block["log_p"]
+    rows = np.load(directory / "eval-test-K30.npz")
+    assert set(rows.files) == {"log_p", "log_p_tilde_star", "ess_p", "ess_p_star"}
+    assert rows["log_p"].shape == (5000,)
+    assert rows["log_p"].mean(dtype=np.float64) == pytest.approx(block["log_p"]["mean"])
+    error = 5 * np.hypot(block["log_p"]["sem"], results["test"]["log_p"]["sem"])
+    assert abs(block["log_p"]["mean"] - results["test"]["log_p"]["mean"]) < error
+    np.save(directory.parent / "other.npy", np.eye(16, dtype=np.uint8))
+    other = evaluate(directory, split="train", K=5, dataset=str(directory.parent / "other.npy"))
+    assert other["examples"] < 16
+    with pytest.raises(ConfigError, match="digits has 64 features"):
+        evaluate(directory, split="test", K=5, dataset="digits")
+    with pytest.raises(ConfigError, match="not a run directory"):
+        evaluate(directory.parent, split="test", K=5)
+
+
+def test_a_run_without_a_checkpoint_cannot_be_evaluated(tmp_path):
+    from bihm.config import to_yaml
+
+    (tmp_path / "config.yaml").write_text(to_yaml(tiny()))
+    with pytest.raises(DataError, match="no checkpoint"):
+        evaluate(tmp_path, split="test", K=5)
+
+
+def test_batches_larger_than_the_data_are_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(ConfigError, match="larger than the 5000 training rows"):
+        train(tiny(batch_size=5001), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
