@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bihm import config as schema
 from bihm import paths
-from bihm.cli import sweep
+from bihm.cli import imports, sweep
 from bihm.errors import BihmError, ConfigError
 
 PROGRAM = "bihm-train"
@@ -77,6 +77,7 @@ def main() -> None:
     """The console script."""
     schema.register()
     sweep.register()
+    imports.register()
     # Hydra then raises its errors instead of printing them, and what a user reads is ours to say.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     job = Job()
@@ -97,3 +98,7 @@ def main() -> None:
         print(f"{PROGRAM}: {job.error}", file=sys.stderr)
         code = job.error.exit_code
     sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

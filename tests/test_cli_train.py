@@ -1,0 +1,109 @@
+"""`bihm-train` as a user types it, in a process and a directory of its own."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+TINY = [
+    *("dataset=bars", "layers=[6,3]", "epochs=2", "batch_size=500"),
+    *("eval.final_K=5", "eval.final_z_outer=50"),
+]
+
+
+def train(cwd, *arguments, **environment):
+    environment = os.environ | {"BIHM_CACHE": str(cwd / "cache")} | environment
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "bihm.cli.train", *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    return done, time.monotonic() - started
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"), [(["--help"], 0), (["dpeth=12"], 2), (["K=0"], 2), (["--cfg", "job"], 0)]
+)
+def test_help_and_errors_answer_before_jax_is_imported(tmp_path, arguments, code):
+    done, _ = train(tmp_path, *arguments, PYTHONPROFILEIMPORTTIME="1")
+    assert done.returncode == code
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "hydra.main" in imported
+    assert not {"jax", "flax", "orbax.checkpoint", "scipy"} & imported
+    # Three tries: the machine may be busy with something else.
+    assert min(train(tmp_path, *arguments)[1] for _ in range(3)) < 1.5
+    assert set(os.listdir(tmp_path)) <= {"cache"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["dpeth=12"], 2, "bihm-train: there is no key 'dpeth'; did you mean 'depth'?\n"),
+        (["layers=[3]", "depth=2"], 2, "disagrees with the 1 sizes of layers=[3]"),
+        (["dataset=adult", "hydra.run.dir=a/b"], 3, "bihm-data fetch adult"),
+    ],
+)
+def test_a_mistake_gets_one_line_an_exit_code_and_no_directory(tmp_path, arguments, code, says):
+    done, _ = train(tmp_path, *arguments, BIHM_DATA=str(tmp_path / "nothing"))
+    assert done.returncode == code
+    assert says in done.stderr
+    assert done.stderr.startswith("bihm-train: ")
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+    assert set(os.listdir(tmp_path)) <= {"cache"}
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    cwd = tmp_path_factory.mktemp("sweep")
+    done, _ = train(cwd, "-m", *TINY, "K=3,0", "seed=1,2", "hydra.sweep.dir=all")
+    return cwd / "all", done
+
+
+def test_a_sweep_goes_on_after_a_failed_job_and_says_what_failed(sweep):
+    folder, done = sweep
+    assert done.returncode == 1
+    end = done.stdout[done.stdout.index("2 of 4 jobs finished") :].splitlines()
+    assert end[1].split()[:2] == ["job", "seed"]
+    assert [line.split()[:2] for line in end[2:4]] == [["0", "1"], ["1", "2"]]
+    assert end[4:6] == [f"{i}: failed: ConfigError: K must be at least 1, got 0" for i in (2, 3)]
+    assert "Traceback" not in done.stderr
+    assert {p.name for p in folder.iterdir() if p.is_dir()} == {"0", "1", "2", "3"}
+
+
+def test_jobs_of_a_sweep_differ_as_their_seeds_do(sweep):
+    folder, _ = sweep
+    a, b = (json.loads((folder / n / "results.json").read_text()) for n in "01")
+    assert a["test"]["log_p"] != b["test"]["log_p"]
+    assert "\x1b" not in (folder / "0" / "train.log").read_text()
+
+
+def test_default_directories_are_dated_and_apart(tmp_path):
+    for _ in range(2):
+        done, _ = train(tmp_path, *TINY)
+        assert done.returncode == 0, done.stderr
+    runs = list((tmp_path / "outputs" / "bars" / "bihm-d2").iterdir())
+    assert len(runs) == 2
+    log = (runs[0] / "train.log").read_text()
+    assert "bihm on bars: 16-6-3" in log
+    assert "stopped by epochs" in log
+    assert list(Path(tmp_path / "cache" / "jax").rglob("*-cache"))
+
+
+def test_an_imported_dataset_can_be_named(tmp_path):
+    rows = "\n".join(",".join("01"[(i >> b) & 1] for b in range(5)) for i in range(32))
+    (tmp_path / "mine.csv").write_text(rows)
+    environment = os.environ | {"BIHM_CACHE": str(tmp_path / "cache")}
+    command = [sys.executable, "-m", "bihm.cli.data", "import", "mine.csv", "--name", "mine"]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    done, _ = train(tmp_path, "dataset=mine", "--cfg", "job", "--resolve")
+    assert "n_features: 5" in done.stdout
