@@ -80,7 +80,7 @@ def sample(directory: Path, options: Options, report: Report = lambda done, tota
     arrays = {"x": x}
     if given is not None:
         arrays |= {"data": given.rows, "observed": given.observed.astype(np.uint8)}
-    path = directory / f"samples-{'inpaint' if given else method}.npz"
+    path = directory / f"samples-{method if given is None else 'inpaint'}.npz"
     archive.write_npz(path, arrays)
     files = [path]
     if layout is not None:
@@ -119,10 +119,10 @@ def _layout(config: Config) -> Layout | None:
     if dataset.path is None:
         known = entry(dataset.name)
         return None if known.image_shape is None else Layout(known.image_shape, known.column_major)
-    if dataset.image_shape is None or math.prod(dataset.image_shape) != dataset.n_features:
+    shape = dataset.image_shape
+    if shape is None or len(shape) != 2 or math.prod(shape) != dataset.n_features:
         return None
-    height, width = dataset.image_shape
-    return Layout((height, width), column_major=False)
+    return Layout((shape[0], shape[1]), column_major=False)
 
 
 def _given(options: Options, config: Config, layout: Layout | None) -> Given:

@@ -134,6 +134,7 @@ MISTAKES = [
     (["seed=-1"], 2, "seed must lie in 0 .. 2**32 - 1, got -1"),
     (["mask=lfet"], 2, "mask=lfet is neither one of left, right, top, bottom nor a file"),
     (["mask=left", "n=1000000"], 2, "n=1000000 but test has"),
+    (["mask=left", "n=1000000", "split=valid"], 2, "n=1000000 but valid has"),
 ]
 
 
