@@ -9,6 +9,7 @@ import numpy as np
 from flax import nnx
 
 from bihm.layers import Conditional, Init, LayerSpec, free_numbers, make_layer
+from bihm.numerics import uniform
 from bihm.types import Array, Bits, Float, PRNGKey
 
 Latents = list[Bits[Array, "*lead _units"]]  # h_1 .. h_L, data side first
@@ -42,7 +43,7 @@ class HelmholtzMachine(nnx.Module):
     ) -> tuple[Latents, Float[Array, "samples batch"]]:
         """Draw h^k ~ q(h | x) and return it with log q(h^k | x), in nats."""
         # One draw for all layers: twelve small ones take longer to compile, and to run.
-        noise = jax.random.uniform(key, (samples, x.shape[0], sum(self.sizes)), jnp.float32)
+        noise = uniform(key, (samples, x.shape[0], sum(self.sizes)))
         h, log_q, y, start = [], jnp.zeros(noise.shape[:2]), x, 0
         for layer in self.q:
             y, log_prob = layer.sample_and_log_prob(noise[..., start : start + layer.n_units], y)
@@ -55,7 +56,7 @@ class HelmholtzMachine(nnx.Module):
         self, key: PRNGKey, samples: int
     ) -> tuple[Bits[Array, "samples visible"], Latents]:
         """Draw (x, h) ~ p(x, h) from the top down."""
-        noise = jax.random.uniform(key, (samples, sum(self.sizes) + self.n_visible), jnp.float32)
+        noise = uniform(key, (samples, sum(self.sizes) + self.n_visible))
         h, y, start = [], jnp.zeros((samples, 0), jnp.float32), 0
         for layer in reversed(self.p):
             y = layer.sample(noise[..., start : start + layer.n_units], y)

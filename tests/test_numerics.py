@@ -13,6 +13,7 @@ from bihm.numerics import (
     ess,
     log_mean_exp,
     normalised_weights,
+    uniform,
 )
 
 LOGITS = np.array([-200.0, -30.0, -1.5, 0.0, 0.7, 25.0, 200.0], np.float32)
@@ -23,9 +24,33 @@ def test_log_prob_is_exact_and_finite_at_any_logit(bit):
     h = np.full_like(LOGITS, bit)
     got = jax.vmap(bernoulli_log_prob)(h[:, None], LOGITS[:, None])
     a = LOGITS.astype(np.float64)
-    np.testing.assert_allclose(got, bit * a - np.logaddexp(0, a), rtol=1e-6, atol=1e-12)
+    ulp = 2.0**-24  # what rounding 1 + e to float32 can cost
+    np.testing.assert_allclose(got, bit * a - np.logaddexp(0, a), rtol=1e-6, atol=ulp)
     other = -optax.sigmoid_binary_cross_entropy(jnp.asarray(LOGITS), jnp.asarray(h))
-    np.testing.assert_allclose(got, other, rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(got, other, rtol=1e-6, atol=ulp)
+
+
+@pytest.mark.parametrize("units", [1, 13, 16, 30, 784])
+def test_sums_over_any_number_of_units_agree_with_float64(units):
+    rng = np.random.default_rng(units)
+    a = rng.normal(0, 10, (5, units)).astype(np.float32)
+    h = rng.integers(0, 2, (5, units)).astype(np.float32)
+    got = bernoulli_log_prob(jnp.asarray(h), jnp.asarray(a))
+    exact = (h * a.astype(np.float64) - np.logaddexp(0, a.astype(np.float64))).sum(axis=1)
+    np.testing.assert_allclose(got, exact, rtol=2e-7, atol=2e-5)
+
+
+def test_noise_is_uniform_and_has_every_shape():
+    noise = np.asarray(uniform(jax.random.key(3), (40_001, 3)), np.float64)
+    assert noise.min() >= 0
+    assert noise.max() < 1
+    for power in (1, 2, 3):
+        error = noise.size**-0.5 * (noise**power).std()
+        assert abs((noise**power).mean() - 1 / (power + 1)) < 5 * error
+    correlation = np.corrcoef(noise.ravel()[:-1], noise.ravel()[1:])[0, 1]
+    assert abs(correlation) < 5 / noise.size**0.5
+    assert len(np.unique(noise)) > 0.98 * noise.size
+    assert not np.array_equal(noise[:5], uniform(jax.random.key(4), (5, 3)))
 
 
 def test_its_derivative_is_the_residual_at_any_logit():
