@@ -63,7 +63,9 @@ def _read(path: Path) -> dict[str, Any]:
 def _table(jobs: list[Path]) -> list[str]:
     """One line a job: the keys in which the jobs differ, and the test estimates."""
     configs = {job: _flat_config(job) for job in jobs}
-    keys = [key for key in flatten(Config()) if len({str(c.get(key)) for c in configs.values()}) > 1]
+    keys = [
+        key for key in flatten(Config()) if len({str(c.get(key)) for c in configs.values()}) > 1
+    ]
     rows = [["job", *keys, *COLUMNS]]
     for job in jobs:
         test = _read(job / "results.json").get("test", {})
