@@ -1,5 +1,6 @@
 """Checkpoints: the latest and the best state of a run, saved together so that they always agree."""
 
+import contextlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -81,3 +82,19 @@ class Checkpoints:
 
     def close(self) -> None:
         self._manager.close()
+
+
+def read_checkpoint(directory: Path, like: TrainState) -> Checkpoint:
+    """Read the newest checkpoint of a run that nobody writes to, and leave nothing open.
+
+    Raises:
+        DataError: there is no checkpoint, or it cannot be read.
+    """
+    folder = directory / "checkpoints"
+    if not folder.is_dir():
+        raise DataError(f"{folder}: there is no checkpoint")
+    with contextlib.closing(Checkpoints(folder)) as checkpoints:
+        found = checkpoints.restore(like)
+    if found is None:
+        raise DataError(f"{folder}: there is no checkpoint")
+    return found

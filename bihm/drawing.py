@@ -12,12 +12,12 @@ import numpy as np
 
 from bihm import sampling
 from bihm.build import saved_like, split_rows
-from bihm.checkpoint import Checkpoints
+from bihm.checkpoint import read_checkpoint
 from bihm.config import Config, load
 from bihm.data import archive, entry
 from bihm.data import load as load_dataset
-from bihm.errors import ConfigError, DataError
-from bihm.learner import TrainState, evaluated_params
+from bihm.errors import ConfigError
+from bihm.learner import evaluated_params
 from bihm.masks import Layout, observed_pixels
 from bihm.model import Params, Structure, bind
 from bihm.pictures import GAP_GREY, sample_grid
@@ -75,7 +75,7 @@ def sample(directory: Path, options: Options, report: Report = lambda done, tota
     if method == "chain":
         sampling.factorised_bottom(bind(structure, like.params))
     given = _given(options, config, layout) if options.mask is not None else None
-    params = _restore(directory, like)
+    params = evaluated_params(read_checkpoint(directory, like).best)
     x, facts = _draw(method, options, structure, params, given, report)
     arrays = {"x": x}
     if given is not None:
@@ -136,19 +136,6 @@ def _given(options: Options, config: Config, layout: Layout | None) -> Given:
         raise ConfigError(f"n={options.n} but {split} has {len(rows)} rows")
     chosen = np.random.default_rng(options.seed).permutation(len(rows))[: options.n]
     return Given(rows[chosen], observed)
-
-
-def _restore(directory: Path, like: TrainState) -> Params:
-    """The parameters of a run's best state."""
-    folder = directory / "checkpoints"
-    saved = None
-    if folder.is_dir():  # opening it would make it
-        checkpoints = Checkpoints(folder)
-        saved = checkpoints.restore(like)
-        checkpoints.close()
-    if saved is None:
-        raise DataError(f"{folder}: there is no checkpoint")
-    return evaluated_params(saved.best)
 
 
 def _draw(

@@ -8,10 +8,11 @@ import jax
 import numpy as np
 
 from bihm.build import Keys, Rig, first_state, make_keys, make_rig, saved_like, split_rows
-from bihm.checkpoint import Checkpoint, Checkpoints
+from bihm.checkpoint import Checkpoint, Checkpoints, read_checkpoint
 from bihm.config import Config, differences, flatten, load, to_yaml
+from bihm.data import archive
 from bihm.data import load as load_dataset
-from bihm.errors import ConfigError, DataError, Interrupted
+from bihm.errors import ConfigError, Interrupted
 from bihm.evaluation import Report, block_size, estimate_log_z, estimate_split
 from bihm.learner import TrainState, evaluated_params
 from bihm.likelihood import LogZ
@@ -23,7 +24,6 @@ from bihm.runfiles import (
     lock,
     read_json,
     require_run,
-    write_arrays,
     write_json,
     write_status,
     write_text,
@@ -215,10 +215,7 @@ def evaluate(
     config = load(require_run(directory) / "config.yaml")
     rows = _rows(config, dataset, split)
     structure, like = saved_like(config)
-    saved = Checkpoints(directory / "checkpoints").restore(like)
-    if saved is None:
-        raise DataError(f"{directory / 'checkpoints'}: there is no checkpoint")
-    params = evaluated_params(saved.best)
+    params = evaluated_params(read_checkpoint(directory, like).best)
     keys = make_keys(config.seed)
     log_z = _log_z(config, keys, structure, params, lambda done, total: None)
     key = getattr(keys, split)
@@ -228,7 +225,7 @@ def evaluate(
     stem = f"eval-{other}{split}-K{K}"
     write_json(directory / f"{stem}.json", block)
     if per_example:
-        write_arrays(directory / f"{stem}.npz", per_example_arrays(estimates, log_z))
+        archive.write_npz(directory / f"{stem}.npz", per_example_arrays(estimates, log_z))
     return block
 
 

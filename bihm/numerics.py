@@ -74,8 +74,8 @@ def bernoulli_sample(
 def uniform(key: PRNGKey, shape: tuple[int, ...]) -> Float[Array, "..."]:
     """Numbers in [0, 1), 23 bits each, from the Threefry counters of a key.
 
-    `jax.random.uniform` computes two words for each number and keeps one, so that arrays sharded over devices
-    come out alike; this keeps both. Noise is a sixth of a training step on a CPU otherwise.
+    `jax.random.uniform` computes two words for each number and keeps one, so that arrays sharded over
+    devices come out alike; this keeps both.
     """
     words = threefry_2x32(jax.random.key_data(key), jax.lax.iota(jnp.uint32, math.prod(shape)))
     one_to_two = jax.lax.bitcast_convert_type((words >> 9) | jnp.uint32(0x3F800000), jnp.float32)
