@@ -77,7 +77,9 @@ def uniform(key: PRNGKey, shape: tuple[int, ...]) -> Float[Array, "..."]:
     `jax.random.uniform` computes two words for each number and keeps one, so that arrays sharded over
     devices come out alike; this keeps both.
     """
-    words = threefry_2x32(jax.random.key_data(key), jax.lax.iota(jnp.uint32, math.prod(shape)))
+    # Words drawn from the key, not its data: so jax's check for keys used twice sees this use.
+    start = jax.random.bits(key, (2,), jnp.uint32)
+    words = threefry_2x32(start, jax.lax.iota(jnp.uint32, math.prod(shape)))
     one_to_two = jax.lax.bitcast_convert_type((words >> 9) | jnp.uint32(0x3F800000), jnp.float32)
     return (one_to_two - 1).reshape(shape)
 
