@@ -6,13 +6,20 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from bihm.config import Config, PhaseConfig, SideConfig, layer_types
 from bihm.data import Dataset, load
 from bihm.errors import ConfigError
 from bihm.layers import Init, LayerSpec
-from bihm.learner import ChunkPlan, TrainState, binarise, init_state, make_optimizer, plan_epoch
+from bihm.learner import (
+    ChunkPlan,
+    Optimizer,
+    TrainState,
+    binarise,
+    init_state,
+    make_optimizer,
+    plan_epoch,
+)
 from bihm.model import Params, Structure, make_machine, split
 from bihm.objectives import Objective, make_objective
 from bihm.taper import layer_sizes
@@ -38,7 +45,7 @@ class Rig(NamedTuple):
     dataset: Dataset
     structure: Structure
     params: Params
-    optimizer: optax.GradientTransformation
+    optimizer: Optimizer
     plan: ChunkPlan
     keys: Keys
     eval_every: int  # epochs between two validation estimates
@@ -76,7 +83,7 @@ def read_dataset(config: Config) -> Dataset:
 
 def make_parts(
     config: Config, visible_mean: Float[Array, " visible"] | None = None
-) -> tuple[Structure, Params, optax.GradientTransformation]:
+) -> tuple[Structure, Params, Optimizer]:
     """Build machine and optimiser; for a finished run these are the shapes of its checkpoints."""
     assert config.layers is not None
     assert config.dataset.n_features is not None
@@ -91,7 +98,9 @@ def make_parts(
     )
     structure, params = split(machine)
     optim = config.optim
-    optimizer = make_optimizer(optim.name, clip=optim.clip, l1=optim.l1, l2=optim.l2)
+    optimizer = make_optimizer(
+        optim.name, clip=optim.clip, l1=optim.l1, l2=optim.l2, average=optim.average
+    )
     return structure, params, optimizer
 
 
@@ -140,13 +149,13 @@ def _evaluation_period(config: Config, dataset: Dataset, plan: ChunkPlan) -> int
 
 def first_state(rig: Rig) -> TrainState:
     """The state before the first step."""
-    return init_state(rig.params, rig.optimizer, rig.config.optim.average)
+    return init_state(rig.params, rig.optimizer)
 
 
 def saved_like(config: Config) -> tuple[Structure, TrainState]:
     """The structure of a run's machine, and a state with the shapes of its checkpoints."""
     structure, params, optimizer = make_parts(config)
-    return structure, init_state(params, optimizer, config.optim.average)
+    return structure, init_state(params, optimizer)
 
 
 def phases(config: Config) -> list[PhaseConfig]:

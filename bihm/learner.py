@@ -10,17 +10,20 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.flatten_util import ravel_pytree
 
 from bihm.model import Params, Structure, bind
 from bihm.objectives import Info, Objective
 from bihm.types import Array, Bits, Float, PRNGKey, Rows
+
+Unravel = Callable[[Array], Params]
 
 
 class TrainState(NamedTuple):
     """All that the next step needs, besides the configuration."""
 
     params: Params
-    opt_state: optax.OptState
+    opt_state: optax.OptState  # of one flat vector of all parameters
     average: Params  # exponential average of the parameters; None when it is off
     step: Array  # steps done since the start, int32
 
@@ -28,9 +31,16 @@ class TrainState(NamedTuple):
 class StepInfo(NamedTuple):
     """What an observer wants of each step; a chunk stacks them along a leading axis."""
 
-    loss: Float[Array, ""]
+    loss: Float[Array, "..."]
+    grad_norm: Float[Array, "..."]  # Euclidean, of the whole gradient, before clipping
     estimates: Info  # means over the batch
-    grad_norms: Float[Array, " parameters"]  # of each parameter's gradient, before clipping
+
+
+class ChunkInfo(NamedTuple):
+    """What an observer wants of a chunk."""
+
+    steps: StepInfo
+    grad_norms: Float[Array, " parameters"]  # of each parameter's gradient, at the last step
 
 
 class Rates(NamedTuple):
@@ -55,40 +65,42 @@ def learning_rate(rates: Rates, step: Array) -> Array:
     return rates.end + (rates.start - rates.end) * (1 + jnp.cos(jnp.pi * t)) / 2
 
 
-def penalty(l1: float, l2: float) -> optax.GradientTransformation:
+def penalise(grads: Params, params: Params, l1: float, l2: float) -> Params:
     """Add the gradient of `l1 sum|W| + l2 sum W^2` over the weights; biases (vectors) stay free.
 
     The loss is a mean over the batch, and the penalty is added to that mean.
     """
+    if not l1 and not l2:
+        return grads
+    return jax.tree.map(
+        lambda g, w: g + l1 * jnp.sign(w) + 2 * l2 * w if w.ndim > 1 else g, grads, params
+    )
 
-    def add(grads: Params, params: Params | None) -> Params:
-        return jax.tree.map(
-            lambda g, w: g + l1 * jnp.sign(w) + 2 * l2 * w if w.ndim > 1 else g, grads, params
-        )
 
-    return optax.stateless(add)
+class Optimizer(NamedTuple):
+    """What turns a gradient into a step."""
+
+    transform: optax.GradientTransformation  # for a rate of one, on one flat vector
+    l1: float
+    l2: float
+    average: float | None  # decay of the exponential average of the parameters
 
 
 def make_optimizer(
-    name: str, *, clip: float | None, l1: float, l2: float
-) -> optax.GradientTransformation:
-    """Build the update direction of `optim.name`, for a rate of one; the chunk multiplies by the rate."""
-    parts = []
-    if clip is not None:
-        parts.append(optax.clip_by_global_norm(clip))
-    if l1 or l2:
-        parts.append(penalty(l1, l2))
+    name: str, *, clip: float | None, l1: float, l2: float, average: float | None = None
+) -> Optimizer:
+    """Build the optimiser called `optim.name`; the chunk multiplies its steps by the learning rate."""
+    parts = [] if clip is None else [optax.clip_by_global_norm(clip)]
     if name == "adam":
         parts.append(optax.scale_by_adam())
-    return optax.chain(*parts, optax.scale(-1.0))
+    return Optimizer(optax.chain(*parts, optax.scale(-1.0)), l1, l2, average)
 
 
-def init_state(
-    params: Params, optimizer: optax.GradientTransformation, average: float | None
-) -> TrainState:
+def init_state(params: Params, optimizer: Optimizer) -> TrainState:
     """Start from `params`; the average, if there is one, starts there too."""
-    copy = None if average is None else jax.tree.map(jnp.copy, params)
-    return TrainState(params, optimizer.init(params), copy, jnp.zeros((), jnp.int32))
+    average = None if optimizer.average is None else jax.tree.map(jnp.copy, params)
+    flat, _ = ravel_pytree(params)
+    return TrainState(params, optimizer.transform.init(flat), average, jnp.zeros((), jnp.int32))
 
 
 def binarise(key: PRNGKey, rows: Rows, grey: bool) -> Bits[Array, "rows visible"]:
@@ -107,7 +119,7 @@ def take_batch(
     return binarise(key, rows[order[picked]], grey)
 
 
-Chunk = Callable[[TrainState, PRNGKey, Rows, Rates], tuple[TrainState, StepInfo]]
+Chunk = Callable[[TrainState, PRNGKey, Rows, Rates], tuple[TrainState, ChunkInfo]]
 
 
 class ChunkPlan(NamedTuple):
@@ -133,15 +145,28 @@ def plan_epoch(rows: int, batch_size: int, longest: int) -> ChunkPlan:
     return ChunkPlan(chunks, -(-batches // chunks))
 
 
+class Flat(NamedTuple):
+    """A `TrainState` while its chunk runs: all parameters in one vector.
+
+    The optimiser then is three loops over one array, not over fifty: on a small machine the start of a loop
+    costs more than its work.
+    """
+
+    params: Float[Array, " numbers"]
+    opt_state: optax.OptState
+    average: Float[Array, " numbers"] | None
+    step: Array
+    grads: Float[Array, " numbers"]  # of the last step, for the observer
+
+
 def make_chunk(
     structure: Structure,
     objective: Objective,
-    optimizer: optax.GradientTransformation,
+    optimizer: Optimizer,
     plan: ChunkPlan,
     *,
     batch_size: int,
     grey: bool,
-    average: float | None,
 ) -> Chunk:
     """Compile `plan.length` training steps into one call that donates its state.
 
@@ -150,44 +175,51 @@ def make_chunk(
     """
 
     def train_step(
-        state: TrainState, key: PRNGKey, rows: Rows, order: Array, rates: Rates
-    ) -> tuple[TrainState, StepInfo]:
-        data_key, rule_key = jax.random.split(jax.random.fold_in(key, state.step))
-        index = state.step % plan.steps_per_epoch
-        x = take_batch(data_key, rows, order, index, batch_size, grey)
+        state: Flat, x: Bits[Array, "batch visible"], key: PRNGKey, rate: Array, unravel: Unravel
+    ) -> tuple[Flat, StepInfo]:
+        params = unravel(state.params)
 
         def loss_of(params: Params) -> tuple[Array, Info]:
-            return objective(rule_key, bind(structure, params), x)
+            return objective(key, bind(structure, params), x)
 
-        (loss, info), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
-        direction, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        rate = learning_rate(rates, state.step)
-        params = jax.tree.map(lambda w, d: w + rate * d, state.params, direction)
-        averaged = _move_average(state.average, params, average)
-        norms = jnp.stack([jnp.linalg.norm(g) for g in jax.tree.leaves(grads)])
-        new = TrainState(params, opt_state, averaged, state.step + 1)
-        return new, StepInfo(loss, jax.tree.map(jnp.mean, info), norms)
+        (loss, info), grads = jax.value_and_grad(loss_of, has_aux=True)(params)
+        flat, _ = ravel_pytree(penalise(grads, params, optimizer.l1, optimizer.l2))
+        direction, opt_state = optimizer.transform.update(flat, state.opt_state, state.params)
+        moved = state.params + rate * direction
+        average = _move_average(state.average, moved, optimizer.average)
+        new = Flat(moved, opt_state, average, state.step + 1, flat)
+        return new, StepInfo(loss, jnp.linalg.norm(flat), jax.tree.map(jnp.mean, info))
 
     @partial(jax.jit, donate_argnums=0)
     def chunk(
         state: TrainState, key: PRNGKey, rows: Rows, rates: Rates
-    ) -> tuple[TrainState, StepInfo]:
+    ) -> tuple[TrainState, ChunkInfo]:
         step_key, order_key = jax.random.split(key)
         epoch = state.step // plan.steps_per_epoch
         order = jax.random.permutation(jax.random.fold_in(order_key, epoch), rows.shape[0])
+        flat, unravel = ravel_pytree(state.params)
 
-        def body(state: TrainState, _: None) -> tuple[TrainState, StepInfo]:
-            return train_step(state, step_key, rows, order, rates)
+        def body(state: Flat, _: None) -> tuple[Flat, StepInfo]:
+            data_key, rule_key = jax.random.split(jax.random.fold_in(step_key, state.step))
+            index = state.step % plan.steps_per_epoch
+            x = take_batch(data_key, rows, order, index, batch_size, grey)
+            return train_step(state, x, rule_key, learning_rate(rates, state.step), unravel)
 
-        return jax.lax.scan(body, state, length=plan.length)
+        average = None if state.average is None else ravel_pytree(state.average)[0]
+        start = Flat(flat, state.opt_state, average, state.step, jnp.zeros_like(flat))
+        end, steps = jax.lax.scan(body, start, length=plan.length)
+        average = None if end.average is None else unravel(end.average)
+        norms = [jnp.linalg.norm(g) for g in jax.tree.leaves(unravel(end.grads))]
+        new = TrainState(unravel(end.params), end.opt_state, average, end.step)
+        return new, ChunkInfo(steps, jnp.stack(norms))
 
     return chunk
 
 
-def _move_average(average: Params, params: Params, decay: float | None) -> Params:
-    if decay is None:
+def _move_average(average: Array | None, params: Array, decay: float | None) -> Array | None:
+    if average is None or decay is None:
         return None
-    return jax.tree.map(lambda a, w: decay * a + (1 - decay) * w, average, params)
+    return decay * average + (1 - decay) * params
 
 
 def evaluated_params(state: TrainState) -> Params:

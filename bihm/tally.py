@@ -3,7 +3,7 @@
 import numpy as np
 
 from bihm.errors import NumbersError
-from bihm.learner import StepInfo
+from bihm.learner import ChunkInfo
 
 
 class Tally:
@@ -13,9 +13,9 @@ class Tally:
         self.parameter_names = parameter_names
         self.totals = dict(totals)
         self.steps = steps
-        self._pending: tuple[int, StepInfo] | None = None
+        self._pending: tuple[int, ChunkInfo] | None = None
 
-    def add(self, first_step: int, info: StepInfo) -> None:
+    def add(self, first_step: int, info: ChunkInfo) -> None:
         """Take a chunk's numbers, and look at those of the chunk before.
 
         One chunk late, so that the device works on the next one while Python looks.
@@ -38,7 +38,12 @@ class Tally:
                 bad = int(np.argmin(finite))
                 raise NumbersError(f"{name} is {column[bad]} at step {first_step + bad + 1}")
             self.totals[name] = self.totals.get(name, 0.0) + float(column.sum())
-        self.steps += len(columns["train/loss"])
+        steps = len(columns["train/loss"])
+        self.steps += steps
+        norms = np.asarray(info.grad_norms, np.float64).tolist()
+        for parameter, norm in zip(self.parameter_names, norms, strict=True):
+            name = f"grad_norm/{parameter}"
+            self.totals[name] = self.totals.get(name, 0.0) + steps * norm
 
     def take(self) -> dict[str, float]:
         """Return the means over the steps since the last call, and start anew."""
@@ -47,11 +52,9 @@ class Tally:
         self.totals, self.steps = {}, 0
         return means
 
-    def _columns(self, info: StepInfo) -> dict[str, np.ndarray]:
-        columns = {"train/loss": np.asarray(info.loss, np.float64)}
-        for name, column in info.estimates._asdict().items():
-            columns[f"train/{name}"] = np.asarray(column, np.float64)
-        norms = np.asarray(info.grad_norms, np.float64)
-        for i, name in enumerate(self.parameter_names):
-            columns[f"grad_norm/{name}"] = norms[:, i]
-        return columns
+    def _columns(self, info: ChunkInfo) -> dict[str, np.ndarray]:
+        """The per-step numbers; a gradient that is not finite shows in its norm."""
+        columns = {"train/loss": info.steps.loss, "train/grad_norm": info.steps.grad_norm}
+        for name, column in info.steps.estimates._asdict().items():
+            columns[f"train/{name}"] = column
+        return {name: np.asarray(column, np.float64) for name, column in columns.items()}

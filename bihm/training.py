@@ -129,7 +129,6 @@ class Training:
             rig.plan,
             batch_size=rig.config.batch_size,
             grey=rig.dataset.grey,
-            average=rig.config.optim.average,
         )
 
     def _finish_epoch(self, chunk: Chunk, rates: Rates) -> bool:

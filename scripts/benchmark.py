@@ -115,9 +115,9 @@ def time_step(config: schema.Config, rounds: int, steps: int) -> dict[str, float
     rows = jnp.asarray(rng.integers(0, 2, (max(batch, 10_000), visible)), jnp.uint8)
     chunk = make_chunk(
         structure, objective, optimizer, ChunkPlan(1, steps),
-        batch_size=batch, grey=False, average=config.optim.average,
+        batch_size=batch, grey=False,
     )  # fmt: skip
-    state = init_state(params, optimizer, config.optim.average)
+    state = init_state(params, optimizer)
     rates = Rates.of(1e-4, 1e-4, 0, 1)
     started = time.perf_counter()
     compiled = chunk.lower(state, keys.train, rows, rates).compile()

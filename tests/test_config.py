@@ -45,7 +45,9 @@ def test_twelve_layers_on_784_pixels_are_the_papers():
     assert read("dataset=binarized_mnist", "depth=12").layers == paper
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*/*.yaml")), ids=lambda p: f"{p.parent.name}-{p.stem}")
+@pytest.mark.parametrize(
+    "path", sorted(CONFIGS.glob("*/*.yaml")), ids=lambda p: f"{p.parent.name}-{p.stem}"
+)
 def test_every_file_composes(path: Path):
     group, name = path.parent.name, path.stem
     config = read(f"{group}={name}")

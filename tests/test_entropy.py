@@ -36,12 +36,10 @@ def test_a_rule_reaches_the_entropy_of_its_data(rule):
     optimizer = make_optimizer("adam", clip=None, l1=0.0, l2=0.0)
     plan = plan_epoch(len(rows), 100, longest=100)
     objective = make_objective(rule, K=10, sleep_batch_size=100)
-    chunk = make_chunk(
-        structure, objective, optimizer, plan, batch_size=100, grey=False, average=None
-    )
+    chunk = make_chunk(structure, objective, optimizer, plan, batch_size=100, grey=False)
     epochs = 30
     rates = Rates.of(1e-2, 1e-4, 0, epochs * plan.steps_per_epoch)
-    state = init_state(params, optimizer, None)
+    state = init_state(params, optimizer)
     for _ in range(epochs * plan.chunks):
         state, _ = chunk(state, jax.random.key(0), rows, rates)
 

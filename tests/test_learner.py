@@ -1,5 +1,7 @@
 """Chunks, batches, schedules and optimisers; and what a training step costs."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +18,7 @@ from bihm.learner import (
     learning_rate,
     make_chunk,
     make_optimizer,
+    penalise,
     plan_epoch,
     take_batch,
 )
@@ -29,12 +32,10 @@ PLAIN = {"clip": None, "l1": 0.0, "l2": 0.0}
 
 def learner(plan, average=None, objective="bihm", **optim):
     structure, params = split(tiny_machine())
-    optimizer = make_optimizer("adam", **(PLAIN | optim))
+    optimizer = make_optimizer("adam", **(PLAIN | optim), average=average)
     rule = make_objective(objective, K=6, sleep_batch_size=3)
-    chunk = make_chunk(
-        structure, rule, optimizer, plan, batch_size=4, grey=False, average=average
-    )
-    return chunk, init_state(params, optimizer, average)
+    chunk = make_chunk(structure, rule, optimizer, plan, batch_size=4, grey=False)
+    return chunk, init_state(params, optimizer)
 
 
 def run(chunk, state, chunks, rates=None):
@@ -84,21 +85,21 @@ def test_the_same_key_gives_the_same_run_and_chunks_do_not_show():
     b, _ = run(two, start, 3)
     jax.tree.map(np.testing.assert_array_equal, a.params, b.params)
     assert int(a.step) == 6
-    assert infos[0].loss.shape == (3,)
+    assert infos[0].steps.loss.shape == (3,)
 
 
 def test_epochs_differ_in_their_order():
     plan = ChunkPlan(1, 6)
     chunk, state = learner(plan)
     _, infos = run(chunk, state, 2, Rates.of(0.0, 0.0, 0, 1))
-    assert not np.array_equal(infos[0].estimates.log_p, infos[1].estimates.log_p)
+    assert not np.array_equal(infos[0].steps.estimates.log_p, infos[1].steps.estimates.log_p)
 
 
 @pytest.mark.parametrize("rule", ["bihm", "rws", "wake_sleep"])
 def test_training_raises_the_likelihood(rule):
     chunk, state = learner(ChunkPlan(1, 100), objective=rule)
     _, infos = run(chunk, state, 4, Rates.of(3e-2, 3e-2, 0, 1))
-    first, last = (float(np.mean(info.estimates.log_p)) for info in (infos[0], infos[-1]))
+    first, last = (float(np.mean(info.steps.estimates.log_p)) for info in (infos[0], infos[-1]))
     assert last > first + 1
 
 
@@ -119,7 +120,7 @@ def test_no_gradient_is_paid_for_that_is_zero():
             depth = np.prod([equation.invars[0].aval.shape[i] for i in contracted])
             flops.append(int(2 * depth * np.prod(equation.outvars[0].aval.shape)))
     widths = [VISIBLE, *SIZES]
-    pairs = [a * b for a, b in zip(widths[:-1], widths[1:], strict=True)]
+    pairs = [a * b for a, b in itertools.pairwise(widths)]
     p = sum(2 * 2 * K * batch * pair for pair in pairs)
     q = 2 * 2 * batch * pairs[0] + sum(2 * 2 * K * batch * pair for pair in pairs[1:])
     assert sum(flops) == p + q
@@ -150,7 +151,9 @@ def test_grey_rows_are_drawn_anew_with_their_level_as_probability():
     assert not np.array_equal(a, b)
     p = np.array([0, 0.2, 0.8, 1])
     assert (np.abs(a.mean(axis=0) - p) <= 5 * np.sqrt(p * (1 - p) / 20_000)).all()
-    np.testing.assert_array_equal(binarise(jax.random.key(0), rows[:1] // 255, False), [[0, 0, 0, 1]])
+    np.testing.assert_array_equal(
+        binarise(jax.random.key(0), rows[:1] // 255, False), [[0, 0, 0, 1]]
+    )
 
 
 def test_the_rate_is_constant_or_half_a_cosine():
@@ -165,22 +168,50 @@ def test_the_rate_is_constant_or_half_a_cosine():
 def test_penalties_touch_weights_only_and_are_the_gradients_of_their_formulas():
     params = {"w": jnp.asarray([[1.5, -2.0], [-0.1, 0.5]]), "b": jnp.asarray([3.0, -1.0])}
     zeros = jax.tree.map(jnp.zeros_like, params)
-    optimizer = make_optimizer("sgd", clip=None, l1=0.1, l2=0.01)
-    direction, _ = optimizer.update(zeros, optimizer.init(params), params)
+    added = penalise(zeros, params, l1=0.1, l2=0.01)
     formula = jax.grad(lambda w: 0.1 * jnp.abs(w).sum() + 0.01 * (w**2).sum())(params["w"])
-    np.testing.assert_allclose(direction["w"], -formula, rtol=1e-6)
-    np.testing.assert_array_equal(direction["b"], 0)
+    np.testing.assert_allclose(added["w"], formula, rtol=1e-6)
+    np.testing.assert_array_equal(added["b"], 0)
+    assert penalise(zeros, params, l1=0.0, l2=0.0) is zeros
 
 
 def test_clipping_bounds_the_norm_and_adam_is_optax():
-    grads = {"w": jnp.asarray([[3.0, 4.0]])}
-    optimizer = make_optimizer("sgd", clip=1.0, l1=0.0, l2=0.0)
-    direction, _ = optimizer.update(grads, optimizer.init(grads), grads)
-    np.testing.assert_allclose(direction["w"], [[-0.6, -0.8]], rtol=1e-6)
-    ours, theirs = make_optimizer("adam", **PLAIN), optax.adam(1.0)
+    grads = jnp.asarray([3.0, 4.0])
+    sgd = make_optimizer("sgd", clip=1.0, l1=0.0, l2=0.0).transform
+    direction, _ = sgd.update(grads, sgd.init(grads), grads)
+    np.testing.assert_allclose(direction, [-0.6, -0.8], rtol=1e-6)
+    ours, theirs = make_optimizer("adam", **PLAIN).transform, optax.adam(1.0)
     a, _ = ours.update(grads, ours.init(grads), grads)
     b, _ = theirs.update(grads, theirs.init(grads), grads)
-    np.testing.assert_allclose(a["w"], b["w"], rtol=1e-6)
+    np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+def test_a_chunk_is_its_steps_written_out():
+    """Gradient of the rule, L1, clipping, Adam, the rate and the average, step by step, on trees."""
+    plan = ChunkPlan(1, 3)
+    chunk, state = learner(plan, average=0.9, clip=0.5, l1=1e-3)
+    structure, params = split(tiny_machine())
+    rule, adam = (
+        make_objective("bihm", K=6),
+        optax.chain(optax.clip_by_global_norm(0.5), optax.scale_by_adam()),
+    )
+    opt_state, average, rows = adam.init(params), params, jnp.asarray(ROWS)
+    step_key, order_key = jax.random.split(jax.random.key(7))
+    order = jax.random.permutation(jax.random.fold_in(order_key, 0), len(ROWS))
+    for step in range(3):
+        data_key, rule_key = jax.random.split(jax.random.fold_in(step_key, step))
+        x = take_batch(data_key, rows, order, jnp.asarray(step), 4, False)
+        grads = jax.grad(lambda w, k=rule_key, x=x: rule(k, bind(structure, w), x)[0])(params)
+        grads = penalise(grads, params, 1e-3, 0.0)
+        direction, opt_state = adam.update(grads, opt_state)
+        params = jax.tree.map(lambda w, d: w - 1e-2 * d, params, direction)
+        average = jax.tree.map(lambda a, w: 0.9 * a + 0.1 * w, average, params)
+    state, infos = run(chunk, state, 1)
+    for ours, theirs in ((state.params, params), (state.average, average)):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), ours, theirs)
+    norms = [float(jnp.linalg.norm(g)) for g in jax.tree.leaves(grads)]
+    np.testing.assert_allclose(infos[0].grad_norms, norms, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(infos[0].steps.grad_norm[-1], np.linalg.norm(norms), rtol=1e-3)
 
 
 def test_the_average_follows_the_parameters_and_is_what_is_evaluated():
