@@ -42,7 +42,7 @@ class SideConfig:
 class InitConfig:
     weights: str = "authors"
     bias: float = -1.0
-    visible_bias: str = "constant"
+    visible_bias: str = "data"
 
 
 @dataclass
