@@ -299,7 +299,7 @@ def patterns():
 def trained(machine, rule, chunks=8, average=None):
     """Train on `patterns` with the learner's own chunk, 50 steps each."""
     structure, params = split(machine)
-    optimizer = make_optimizer("adam", clip=None, l1=0.0, l2=0.0)
+    optimizer = make_optimizer("adam", clip=None, l1=0.0, l2=0.0, average=average)
     state = init_state(params, optimizer)
     chunk = make_chunk(
         structure,
@@ -308,7 +308,6 @@ def trained(machine, rule, chunks=8, average=None):
         plan_epoch(50 * 10, 10, 50),
         batch_size=10,
         grey=False,
-        average=average,
     )
     rows = jnp.asarray(patterns())
     for _ in range(chunks):
