@@ -76,6 +76,10 @@ class Checkpoints:
             ) from error
         return Checkpoint(items["latest"], items["best"], items["memory"])
 
+    def __str__(self) -> str:
+        number = self._manager.latest_step()
+        return f"{self.folder / str(number)}" if number is not None else "none was written yet"
+
     def wait(self) -> None:
         """Return when all that was saved is on disk; errors of the background writer surface here."""
         self._manager.wait_until_finished()

@@ -1,5 +1,6 @@
 """Train, evaluate and sample: what the commands do, with a directory as the only memory between them."""
 
+import contextlib
 import logging
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from bihm.checkpoint import Checkpoint, Checkpoints, read_checkpoint
 from bihm.config import Config, differences, flatten, load, to_yaml
 from bihm.data import archive
 from bihm.data import load as load_dataset
-from bihm.errors import ConfigError, Interrupted
+from bihm.errors import ConfigError, Interrupted, NumbersError
 from bihm.evaluation import Report, block_size, estimate_log_z, estimate_split
 from bihm.learner import TrainState, evaluated_params
 from bihm.likelihood import LogZ
@@ -50,11 +51,12 @@ def train(config: Config, directory: Path, interactive: bool = False) -> dict[st
         write_status(directory, "running")
         try:
             results = _train(rig, directory, interactive)
-        except Interrupted as error:
-            write_status(directory, "interrupted", str(error))
+        except (Interrupted, KeyboardInterrupt) as error:
+            write_status(directory, "interrupted", str(error) or "by the keyboard, at once")
             raise
         except BaseException as error:
-            write_status(directory, "failed", f"{type(error).__name__}: {error}")
+            with contextlib.suppress(OSError):  # a full disk has its say first
+                write_status(directory, "failed", f"{type(error).__name__}: {error}")
             raise
         write_status(directory, "finished")
         return results
@@ -100,10 +102,9 @@ def _train(rig: Rig, directory: Path, interactive: bool) -> dict[str, Any]:
             results = _results(rig, training, best)
         write_json(directory / "results.json", results)
         _log_end(book, training.step, results)
-    except BaseException as error:
-        if not isinstance(error, Interrupted | KeyboardInterrupt):
-            book.session_end(0, {}, success=False)
-        raise
+    except NumbersError as error:
+        book.session_end(0, {}, success=False)
+        raise NumbersError(f"{error}; last good checkpoint: {checkpoints}") from error
     finally:
         book.close()
         checkpoints.close()
@@ -162,6 +163,7 @@ def _results(rig: Rig, training: Training, best: TrainState) -> dict[str, Any]:
     def heed(done: int, total: int) -> None:
         training.heed_signals()
 
+    log.info("estimating the best state, K=%d, on valid and test", config.eval.final_K)
     params = evaluated_params(best)
     log_z = _log_z(config, rig.keys, rig.structure, params, heed)
     return {

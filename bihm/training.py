@@ -1,5 +1,6 @@
 """The training loop: compiled chunks, and between them a look at the numbers, the clock and signals."""
 
+import math
 import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -12,7 +13,7 @@ from bihm import gallery
 from bihm.build import Rig, first_state, objective_of, phases, split_rows
 from bihm.checkpoint import Checkpoint, Checkpoints
 from bihm.config import PhaseConfig
-from bihm.errors import Interrupted
+from bihm.errors import Interrupted, NumbersError
 from bihm.evaluation import block_size, estimate_log_z, estimate_split
 from bihm.learner import Chunk, Rates, TrainState, evaluated_params, make_chunk
 from bihm.likelihood import mean_and_sem
@@ -87,6 +88,7 @@ class Training:
             else:
                 self._next_phase()
         self.save()
+        self.checkpoints.wait()
         return self.best
 
     def _next_phase(self) -> None:
@@ -173,6 +175,8 @@ class Training:
         self._tell(scalars)
 
     def _remember(self, score: float) -> None:
+        if not math.isfinite(score):
+            raise NumbersError(f"valid/{self.rig.score} is {score} at step {self.step}")
         if self.memory.best_score is None or score > self.memory.best_score:
             self.memory.best_score, self.memory.best_epoch = score, self.epoch
             self.best = _copy(self.state)
@@ -185,6 +189,7 @@ class Training:
         """
         if self.stop.signal is not None:
             self.save()
+            self.checkpoints.wait()
             raise Interrupted(f"stopped by {self.stop.signal}; the same command goes on from here")
 
     def _save_if_due(self) -> None:
@@ -192,7 +197,7 @@ class Training:
             self.save()
 
     def save(self) -> None:
-        """Write a checkpoint of this moment, and wait until it is there."""
+        """Start to write a checkpoint of this moment; `checkpoints.wait` returns when it is there."""
         self.tally.settle()  # a state that followed from a NaN must not replace a good one
         self.memory.seconds = self._seconds()
         self.memory.totals, self.memory.steps = self.tally.totals, self.tally.steps

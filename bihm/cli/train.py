@@ -34,10 +34,12 @@ class Job:
         try:
             config = schema.parse(raw, [part.partition("=")[0].lstrip("+~") for part in overrides])
             return _train(config, directory, interactive=single and sys.stdout.isatty())
-        except BihmError as error:
+        except (BihmError, OSError) as caught:
+            # The disk's refusals, a full one above all, are no reason for a traceback either.
+            error = caught if isinstance(caught, BihmError) else BihmError(str(caught))
             if not single:
                 _record_failure(directory, error)
-                raise
+                raise error from caught
             _remove_if_unused(directory)
             self.error = error
             return None
