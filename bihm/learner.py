@@ -159,6 +159,32 @@ class Flat(NamedTuple):
     grads: Float[Array, " numbers"]  # of the last step, for the observer
 
 
+def train_step(
+    state: Flat,
+    x: Bits[Array, "batch visible"],
+    key: PRNGKey,
+    rate: Array,
+    *,
+    structure: Structure,
+    unravel: Unravel,
+    objective: Objective,
+    optimizer: Optimizer,
+) -> tuple[Flat, StepInfo]:
+    """One update: the gradient of the rule's loss, penalties, optimiser, learning rate, average."""
+    params = unravel(state.params)
+
+    def loss_of(params: Params) -> tuple[Array, Info]:
+        return objective(key, bind(structure, params), x)
+
+    (loss, info), grads = jax.value_and_grad(loss_of, has_aux=True)(params)
+    flat, _ = ravel_pytree(penalise(grads, params, optimizer.l1, optimizer.l2))
+    direction, opt_state = optimizer.transform.update(flat, state.opt_state, state.params)
+    moved = state.params + rate * direction
+    average = _move_average(state.average, moved, optimizer.average)
+    new = Flat(moved, opt_state, average, state.step + 1, flat)
+    return new, StepInfo(loss, jnp.linalg.norm(flat), jax.tree.map(jnp.mean, info))
+
+
 def make_chunk(
     structure: Structure,
     objective: Objective,
@@ -174,22 +200,6 @@ def make_chunk(
     interruption as if there had been none.
     """
 
-    def train_step(
-        state: Flat, x: Bits[Array, "batch visible"], key: PRNGKey, rate: Array, unravel: Unravel
-    ) -> tuple[Flat, StepInfo]:
-        params = unravel(state.params)
-
-        def loss_of(params: Params) -> tuple[Array, Info]:
-            return objective(key, bind(structure, params), x)
-
-        (loss, info), grads = jax.value_and_grad(loss_of, has_aux=True)(params)
-        flat, _ = ravel_pytree(penalise(grads, params, optimizer.l1, optimizer.l2))
-        direction, opt_state = optimizer.transform.update(flat, state.opt_state, state.params)
-        moved = state.params + rate * direction
-        average = _move_average(state.average, moved, optimizer.average)
-        new = Flat(moved, opt_state, average, state.step + 1, flat)
-        return new, StepInfo(loss, jnp.linalg.norm(flat), jax.tree.map(jnp.mean, info))
-
     @partial(jax.jit, donate_argnums=0)
     def chunk(
         state: TrainState, key: PRNGKey, rows: Rows, rates: Rates
@@ -198,12 +208,19 @@ def make_chunk(
         epoch = state.step // plan.steps_per_epoch
         order = jax.random.permutation(jax.random.fold_in(order_key, epoch), rows.shape[0])
         flat, unravel = ravel_pytree(state.params)
+        step = partial(
+            train_step,
+            structure=structure,
+            unravel=unravel,
+            objective=objective,
+            optimizer=optimizer,
+        )
 
         def body(state: Flat, _: None) -> tuple[Flat, StepInfo]:
             data_key, rule_key = jax.random.split(jax.random.fold_in(step_key, state.step))
             index = state.step % plan.steps_per_epoch
             x = take_batch(data_key, rows, order, index, batch_size, grey)
-            return train_step(state, x, rule_key, learning_rate(rates, state.step), unravel)
+            return step(state, x, rule_key, learning_rate(rates, state.step))
 
         average = None if state.average is None else ravel_pytree(state.average)[0]
         start = Flat(flat, state.opt_state, average, state.step, jnp.zeros_like(flat))

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from bihm import experiment
-from bihm.checkpoint import Checkpoints
+from bihm.checkpoint import read_checkpoint
 from bihm.cli.sample import main
 from bihm.config import Config, to_yaml
 from bihm.config import load as load_config
@@ -107,13 +107,12 @@ def test_inpainting_keeps_what_is_observed(run, bars):
 
 
 def test_samples_are_those_of_the_best_state_and_need_no_data(run, bars, monkeypatch):
-    class Fake(Checkpoints):
-        def restore(self, like):
-            return super().restore(like)._replace(latest=None)
+    def only_the_best(directory, like):
+        return read_checkpoint(directory, like)._replace(latest=None)
 
     run(f"run={bars}", "n=5")
     before = drawn(bars, "samples-ancestral")["x"]
-    monkeypatch.setattr("bihm.drawing.Checkpoints", Fake)
+    monkeypatch.setattr("bihm.drawing.read_checkpoint", only_the_best)
     monkeypatch.setattr("bihm.drawing.load_dataset", None)
     assert run(f"run={bars}", "n=5")[0] == 0
     np.testing.assert_array_equal(drawn(bars, "samples-ancestral")["x"], before)

@@ -2,12 +2,13 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
+from conftest import COMPILED
 
 TINY = [
     *("dataset=bars", "layers=[6,3]", "epochs=2", "batch_size=500"),
@@ -16,7 +17,8 @@ TINY = [
 
 
 def train(cwd, *arguments, **environment):
-    environment = os.environ | {"BIHM_CACHE": str(cwd / "cache")} | environment
+    # One cache for the session: these processes compile the same programs.
+    environment = os.environ | {"BIHM_CACHE": str(COMPILED / "cli")} | environment
     started = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "bihm.cli.train", *arguments],
@@ -41,7 +43,7 @@ def test_help_and_errors_answer_before_jax_is_imported(tmp_path, arguments, code
     assert not {"jax", "flax", "orbax.checkpoint", "scipy"} & imported
     # Three tries: the machine may be busy with something else.
     assert min(train(tmp_path, *arguments)[1] for _ in range(3)) < 1.5
-    assert set(os.listdir(tmp_path)) <= {"cache"}
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize(
@@ -59,7 +61,7 @@ def test_a_mistake_gets_one_line_an_exit_code_and_no_directory(tmp_path, argumen
     assert done.stderr.startswith("bihm-train: ")
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
-    assert set(os.listdir(tmp_path)) <= {"cache"}
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.fixture(scope="module")
@@ -87,16 +89,15 @@ def test_jobs_of_a_sweep_differ_as_their_seeds_do(sweep):
     assert "\x1b" not in (folder / "0" / "train.log").read_text()
 
 
-def test_default_directories_are_dated_and_apart(tmp_path):
-    for _ in range(2):
-        done, _ = train(tmp_path, *TINY)
-        assert done.returncode == 0, done.stderr
-    runs = list((tmp_path / "outputs" / "bars" / "bihm-d2").iterdir())
-    assert len(runs) == 2
-    log = (runs[0] / "train.log").read_text()
+def test_the_default_directory_is_dated_to_the_microsecond(tmp_path):
+    done, _ = train(tmp_path, *TINY, "K=3")
+    assert done.returncode == 0, done.stderr
+    (run,) = (tmp_path / "outputs" / "bars" / "bihm-d2").iterdir()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-\d{6}", run.name)
+    log = (run / "train.log").read_text()
     assert "bihm on bars: 16-6-3" in log
     assert "stopped by epochs" in log
-    assert list(Path(tmp_path / "cache" / "jax").rglob("*-cache"))
+    assert list((COMPILED / "cli" / "jax").rglob("*-cache"))
 
 
 def test_an_imported_dataset_can_be_named(tmp_path):
@@ -105,5 +106,6 @@ def test_an_imported_dataset_can_be_named(tmp_path):
     environment = os.environ | {"BIHM_CACHE": str(tmp_path / "cache")}
     command = [sys.executable, "-m", "bihm.cli.data", "import", "mine.csv", "--name", "mine"]
     subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
-    done, _ = train(tmp_path, "dataset=mine", "--cfg", "job", "--resolve")
+    cache = {"BIHM_CACHE": str(tmp_path / "cache")}
+    done, _ = train(tmp_path, "dataset=mine", "--cfg", "job", "--resolve", **cache)
     assert "n_features: 5" in done.stdout

@@ -132,14 +132,16 @@ def test_tensorboard_sees_scalars_text_hparams_and_pictures(finished):
 
 
 def test_the_best_checkpoint_has_the_score_it_claims(tmp_path):
-    # So high a rate at first that the last epochs are not the best.
-    config = tiny(optim__lr=1.0, epochs=6)
+    # The second phase goes on from the best with so high a rate that nothing better follows.
+    config = tiny(epochs=3)
+    config.optim.phases = [PhaseConfig(), PhaseConfig(lr=30.0)]
     results = train(config, tmp_path / "run")
     records = metrics(tmp_path / "run")
     scores = [r["valid/log_p_tilde_star"] for r in records]
     best = int(np.argmax(scores))
     assert results["train"]["best_epoch"] == best + 1
-    assert best + 1 < 6
+    assert best + 1 <= 3
+    assert len(records) == 6
     checkpoint = saved(tmp_path / "run")
     assert checkpoint.memory["best_score"] == scores[best]
     assert int(checkpoint.best.step) == records[best]["step"]
@@ -176,26 +178,38 @@ class StopAt:
         monkeypatch.setattr(training.Training, "heed_signals", heed)
 
 
+RESUMED = {
+    "epochs": 3,
+    "optim__average": 0.9,
+    "optim__schedule": "cosine",
+    "optim__phases": [PhaseConfig(epochs=2), PhaseConfig(lr=1e-4, epochs=1)],
+}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The run that nothing interrupts, in chunks of 7 steps."""
+    directory = tmp_path_factory.mktemp("whole") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bihm.build.LONGEST_CHUNK", 7)
+        return directory, train(tiny(**RESUMED), directory)
+
+
 @pytest.mark.parametrize("stops", [[3], [1, 2, 1], [9]])
-def test_an_interrupted_run_goes_on_bit_for_bit(tmp_path, monkeypatch, stops):
-    """In the middle of epochs (chunks of 7 steps), during evaluation, several times."""
+def test_an_interrupted_run_goes_on_bit_for_bit(tmp_path, monkeypatch, whole, stops):
+    """In the middle of epochs, at their end, during the final estimates, several times."""
     monkeypatch.setattr("bihm.build.LONGEST_CHUNK", 7)
-    changes = {"epochs": 3, "optim__average": 0.9, "optim__schedule": "cosine"}
-    changes["optim__phases"] = [PhaseConfig(epochs=2), PhaseConfig(K=6, lr=1e-4, epochs=1)]
-    whole = train(tiny(**changes), tmp_path / "whole")
     for chunks in stops:
         with monkeypatch.context() as patch:
             StopAt(patch, chunks)
             with pytest.raises(Interrupted):
-                train(tiny(**changes), tmp_path / "parts")
-        status = json.loads((tmp_path / "parts" / "status.json").read_text())
+                train(tiny(**RESUMED), tmp_path)
+        status = json.loads((tmp_path / "status.json").read_text())
         assert status["status"] == "interrupted"
-    parts = train(tiny(**changes), tmp_path / "parts")
-    assert numbers(parts) == numbers(whole)
-    assert_same_state(saved(tmp_path / "parts").latest, saved(tmp_path / "whole").latest)
-    assert_same_state(saved(tmp_path / "parts").best, saved(tmp_path / "whole").best)
-    records = [without_clock(metrics(tmp_path / name)) for name in ("parts", "whole")]
-    assert records[0] == records[1]
+    assert numbers(train(tiny(**RESUMED), tmp_path)) == numbers(whole[1])
+    assert_same_state(saved(tmp_path).latest, saved(whole[0]).latest)
+    assert_same_state(saved(tmp_path).best, saved(whole[0]).best)
+    assert without_clock(metrics(tmp_path)) == without_clock(metrics(whole[0]))
 
 
 def test_a_real_signal_stops_a_run_cleanly(tmp_path):
@@ -228,7 +242,7 @@ def test_patience_epochs_and_time_end_a_run_whichever_comes_first(tmp_path):
 
 def test_a_phase_follows_when_patience_runs_out_and_starts_from_the_best(tmp_path, monkeypatch):
     config = tiny(optim__lr=0.3, stop__patience=2, epochs=20)
-    config.optim.phases = [PhaseConfig(K=4), PhaseConfig(K=6, lr=1e-9)]
+    config.optim.phases = [PhaseConfig(), PhaseConfig(K=6, lr=1e-9)]
     states = []
     original = training.Training._next_phase
 

@@ -316,7 +316,10 @@ def trained(machine, rule, chunks=8, average=None):
     return structure, state
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize(
+    "rule",
+    ["bihm", *(pytest.param(rule, marks=pytest.mark.long) for rule in ("rws", "wake_sleep"))],
+)
 def test_a_trained_machine_still_sums_to_one_over_all_inputs(rule):
     """The program's own numbers over all 2^5 inputs, after training with each rule."""
     before = small_machine()

@@ -95,14 +95,6 @@ def test_epochs_differ_in_their_order():
     assert not np.array_equal(infos[0].steps.estimates.log_p, infos[1].steps.estimates.log_p)
 
 
-@pytest.mark.parametrize("rule", ["bihm", "rws", "wake_sleep"])
-def test_training_raises_the_likelihood(rule):
-    chunk, state = learner(ChunkPlan(1, 100), objective=rule)
-    _, infos = run(chunk, state, 4, Rates.of(3e-2, 3e-2, 0, 1))
-    first, last = (float(np.mean(info.steps.estimates.log_p)) for info in (infos[0], infos[-1]))
-    assert last > first + 1
-
-
 def test_no_gradient_is_paid_for_that_is_zero():
     """Two products a layer for q (forward, weights) and two for p; the first one of q once per example."""
     structure, params = split(tiny_machine())
@@ -142,7 +134,7 @@ def test_no_key_is_used_twice_in_a_step():
     for name in ("bihm", "rws", "wake_sleep"):
         rule = make_objective(name, K=3, sleep_batch_size=2)
         with jax.debug_key_reuse(True):
-            rule(jax.random.key(0), bind(structure, params), x)
+            jax.jit(lambda key, rule=rule: rule(key, bind(structure, params), x))(jax.random.key(0))
 
 
 def test_grey_rows_are_drawn_anew_with_their_level_as_probability():
@@ -196,12 +188,13 @@ def test_a_chunk_is_its_steps_written_out():
         optax.chain(optax.clip_by_global_norm(0.5), optax.scale_by_adam()),
     )
     opt_state, average, rows = adam.init(params), params, jnp.asarray(ROWS)
+    gradient = jax.jit(jax.grad(lambda w, key, x: rule(key, bind(structure, w), x)[0]))
     step_key, order_key = jax.random.split(jax.random.key(7))
     order = jax.random.permutation(jax.random.fold_in(order_key, 0), len(ROWS))
     for step in range(3):
         data_key, rule_key = jax.random.split(jax.random.fold_in(step_key, step))
         x = take_batch(data_key, rows, order, jnp.asarray(step), 4, False)
-        grads = jax.grad(lambda w, k=rule_key, x=x: rule(k, bind(structure, w), x)[0])(params)
+        grads = gradient(params, rule_key, x)
         grads = penalise(grads, params, 1e-3, 0.0)
         direction, opt_state = adam.update(grads, opt_state)
         params = jax.tree.map(lambda w, d: w - 1e-2 * d, params, direction)

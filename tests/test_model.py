@@ -35,23 +35,22 @@ def test_a_deeper_taper_is_a_shallower_one_with_more_on_top(n_visible):
 
 def test_samples_have_the_documented_shapes():
     machine = tiny_machine()
-    x = jnp.zeros((7, VISIBLE))
-    h, log_q = machine.sample_q(jax.random.key(0), x, 6)
+
+    @jax.jit
+    def draw(key):
+        from_q, from_p = jax.random.split(key)
+        x = jnp.zeros((7, VISIBLE))
+        h, log_q = machine.sample_q(from_q, x, 6)
+        return h, log_q, machine.log_q(x, h), *machine.sample_p(from_p, 6)
+
+    with jax.debug_key_reuse(True):  # no key is used twice
+        h, log_q, again, x, dreamt = draw(jax.random.key(0))
     assert [a.shape for a in h] == [(6, 7, n) for n in SIZES]
     assert log_q.shape == (6, 7)
-    np.testing.assert_allclose(log_q, machine.log_q(x, h), rtol=1e-5)
-    x, h = machine.sample_p(jax.random.key(0), 6)
+    np.testing.assert_allclose(log_q, again, rtol=1e-5)
     assert x.shape == (6, VISIBLE)
-    assert [a.shape for a in h] == [(6, n) for n in SIZES]
-    assert machine.log_p(x, h).shape == machine.log_q(x, h).shape == (6,)
+    assert [a.shape for a in dreamt] == [(6, n) for n in SIZES]
     assert set(np.unique(x)) <= {0.0, 1.0}
-
-
-def test_no_key_is_used_twice():
-    machine = tiny_machine()
-    with jax.debug_key_reuse(True):
-        machine.sample_q(jax.random.key(0), jnp.zeros((2, VISIBLE)), 3)
-        machine.sample_p(jax.random.key(0), 3)
 
 
 def test_initial_values_are_the_authors():

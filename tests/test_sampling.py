@@ -7,12 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import tiny_machine
-from flax import nnx
 from oracle import exact, latents, states
 from scipy import stats
 
 from bihm.errors import ConfigError
-from bihm.model import HelmholtzMachine
 from bihm.sampling import (
     POOL_BLOCK,
     Chain,
@@ -197,14 +195,7 @@ def test_keys_are_used_once(machine):
         jax.jit(everything)(*jax.random.split(jax.random.key(0), 4))
 
 
-class Chained(nnx.Module):
-    """A conditional without `logits`."""
-
-    n_units = VISIBLE
-
-
 def test_the_chain_refuses_a_bottom_that_does_not_factorise(machine):
     assert factorised_bottom(machine) is machine.p[0]
-    other = HelmholtzMachine([Chained(), *machine.p[1:]], machine.q)
-    with pytest.raises(ConfigError, match=r"first p\.layer is chained, not sbn or dsbn"):
-        factorised_bottom(other)
+    with pytest.raises(ConfigError, match=r"first p\.layer is darn, not sbn or dsbn"):
+        factorised_bottom(tiny_machine(p_layers=["darn", "sbn", "sbn", "sbn"]))
