@@ -169,6 +169,7 @@ def test_7_inpainting_converges_to_the_conditional_of_p_star(machine, truth, mov
     assert_distribution(index(chain.x), conditional / conditional.sum())
 
 
+@pytest.mark.long
 def test_a_chain_in_parts_is_the_chain_in_one(machine, moved):
     """And chains with different masks share one call."""
     start = far_start(machine, states(VISIBLE)[5])
