@@ -8,7 +8,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from bihm.build import Keys, Rig, first_state, make_keys, make_rig, saved_like, split_rows
+from bihm.build import (
+    Keys,
+    Rig,
+    first_state,
+    make_keys,
+    make_rig,
+    phases,
+    saved_like,
+    split_rows,
+)
 from bihm.checkpoint import Checkpoint, Checkpoints, read_checkpoint
 from bihm.config import Config, differences, flatten, load, to_yaml
 from bihm.data import archive
@@ -95,7 +104,8 @@ def _train(rig: Rig, directory: Path, interactive: bool) -> dict[str, Any]:
         book.text(0, "config", f"```yaml\n{to_yaml(rig.config)}```")
         _greet(rig, start)
         with stop_request() as stop:
-            steps = rig.config.epochs * rig.plan.steps_per_epoch
+            epochs = sum(phase.epochs or 0 for phase in phases(rig.config))
+            steps = epochs * rig.plan.steps_per_epoch
             with progress(steps, interactive, log) as shown:
                 training = Training(rig, book, checkpoints, shown, stop, start)
                 best = training.run()
