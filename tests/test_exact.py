@@ -166,7 +166,7 @@ def row_index(x):
     return (np.asarray(x) @ 2 ** np.arange(VISIBLE)[::-1]).astype(int)
 
 
-@pytest.mark.parametrize(("p", "q"), mixes(PLAIN, TWO))
+@pytest.mark.parametrize(("p", "q"), mixes(PLAIN))
 def test_4_bihm_ascends_log_p_tilde_star(p, q):
     machine = mixed_machine(p, q)
     rows = row_index(X)
