@@ -1,4 +1,4 @@
-"""What can go wrong for a user, each kind with the exit code that INTERFACE.md promises.
+"""What can go wrong for a user, each kind with the exit code that the README promises.
 
 The message of such an error is one line that says what was wrong, where, and what would be right;
 the command line prints it without a traceback.

@@ -17,7 +17,7 @@ from bihm.types import AnyArray, Array, Bits, Float, PRNGKey
 
 
 class Estimates(NamedTuple):
-    """K-sample estimates for each row, in nats (METHOD.md, "Importance-sampling estimates")."""
+    """K-sample estimates for each row, in nats, from log_w = log p(x, h) - log q(h | x), h ~ q."""
 
     log_p: Float[AnyArray, " rows"]  # log (1/K) sum_k w_k
     log_p_tilde_star: Float[AnyArray, " rows"]  # 2 log (1/K) sum_k sqrt(w_k)
@@ -89,7 +89,7 @@ def log_z_tile(
 ) -> Float[Array, " outer"]:
     """log of `outer` independent unbiased estimates of Z^2, each at most 0, from (x, h_0) ~ p.
 
-    METHOD.md's estimate is w_0^(-1/2) (1/M) sum_m w_m^(1/2) with h_1 .. h_M ~ q(h | x). Given the set
+    The plain estimate is w_0^(-1/2) (1/M) sum_m w_m^(1/2) with h_1 .. h_M ~ q(h | x). Given the set
     of all M + 1 latents, h_k is the one from p with probability w_k / sum_j w_j; the mean over that
     is sum_{j != k} (w_j w_k)^(1/2) / (M sum_k w_k): as unbiased, less noisy, and within [0, 1].
     """

@@ -45,7 +45,7 @@ def _sum_log1p(e: Array) -> Array:
 
 
 def _bernoulli_backward(residual: Array, g: Array) -> tuple[None, Array]:
-    # Samples and data are constants of every rule (METHOD.md), so `h` has no derivative to pay for.
+    # Samples and data are constants of every rule, so `h` has no derivative to pay for.
     return None, g[..., None] * residual
 
 

@@ -3,7 +3,7 @@
 Each rule is a function `(key, machine, x, ...) -> (loss, Info)` whose gradient is the rule's update
 direction with its sign turned. Samples and normalised weights are constants to the gradient, so
 each layer's gradient is that of a logistic regression on weighted examples and nothing flows
-between stochastic layers (METHOD.md, "The three training rules").
+between stochastic layers.
 """
 
 from collections.abc import Callable

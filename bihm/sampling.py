@@ -1,6 +1,6 @@
 """Samples of p, and of BiHM's p*: resampling and a Markov chain, free or with some pixels given.
 
-p*(x) is the x-marginal of a target without an intractable term, with two replicas h and h' (METHOD.md):
+p*(x) is the x-marginal of a target without an intractable term, with two replicas h and h':
 
     pi(x, h, h') ∝ sqrt(p(x, h) q(h | x)) sqrt(p(x, h') q(h' | x))
 
@@ -67,7 +67,7 @@ def resample(
 
         w = sqrt(q(h|x) / p(x,h)) (1/M) sum_m sqrt(p(x,h'^m) / q(h'^m|x)),
 
-    whose mean given x is p~*(x) / p(x) for any number M = `inner` (METHOD.md, the normaliser).
+    whose mean given x is p~*(x) / p(x) for any number M = `inner`.
 
     The pool is finite, so this is an approximation: its bias falls as 1 / (proposals * ess), and no more
     than about proposals * ess of the draws are different. Where that is small, p and p* are too far apart.

@@ -1,4 +1,4 @@
-"""The truth about tiny machines: sums over all states, in float64, from METHOD.md's equations alone.
+"""The truth about tiny machines: sums over all states, in float64, from the models' equations alone.
 
 Nothing here calls the package's mathematics; layers are read for their numbers only.
 """

@@ -1,4 +1,4 @@
-"""METHOD.md's exact checks 1 to 6, against sums over all states."""
+"""The exact checks 1 to 6 of p, q, the rules and the estimators, against sums over all states."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""METHOD.md's exact check 7: draws of p and p*, and chains, against sums over all states."""
+"""Exact check 7: draws of p and p*, and chains, against sums over all states."""
 
 from functools import partial
 

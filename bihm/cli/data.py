@@ -146,7 +146,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """The console script `bihm-data`; exits with INTERFACE.md's codes, silent on success."""
+    """The console script `bihm-data`; exits with the README's codes, silent on success."""
     arguments = _parser().parse_args(argv)
     try:
         code = _run(arguments)
