@@ -41,8 +41,8 @@ def hand_on(name: str) -> None:
 def stop_request() -> Iterator[StopRequest]:
     """Catch the stop signals for a while, and give them back to whoever had them before.
 
-    Where somebody handles SIGTERM already, it stays theirs: to submitit a scheduler's SIGTERM is only a first
-    warning; USR2 follows, and requeues the job.
+    Where somebody handles SIGTERM already, it stays theirs: to submitit a scheduler's SIGTERM is only a
+    first warning; USR2 follows, and requeues the job.
     """
     request = StopRequest()
     theirs = {signal.SIGTERM} if callable(signal.getsignal(signal.SIGTERM)) else set()
