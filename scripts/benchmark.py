@@ -1,10 +1,11 @@
 """How fast a training step and an evaluation are, against the matrix products that they cannot do without.
 
-    python scripts/benchmark.py [--json] [KEY=VALUE ...]     # bihm-train's keys, e.g. model=rws K=50
+    python scripts/benchmark.py [--json] [--torch] [KEY=VALUE ...]  # bihm-train's keys, e.g. model=rws K=50
 
 The floor is the configuration's own matrix products, read off the differentiated rule, with the same shapes
 and nothing around them. Floor and step are timed in the same process, alternately, so that a noisy
-machine slows both: believe the ratio of the medians.
+machine slows both: believe the ratio of the medians. With --torch (the extra `bench`) an eager PyTorch step
+of the same model takes turns with them, after its gradient has been found the same.
 """
 
 import argparse
@@ -30,7 +31,8 @@ from bihm.cli import sweep
 from bihm.evaluation import TILE, block_size
 from bihm.learner import ChunkPlan, Rates, init_state, make_chunk
 from bihm.likelihood import estimate_tile, log_weights
-from bihm.model import bind
+from bihm.model import bind, parameter_names
+from bihm.numerics import uniform
 from bihm.taper import layer_sizes
 
 Product = tuple[
@@ -108,7 +110,39 @@ def alternate(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, flo
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def time_step(config: schema.Config, rounds: int, steps: int) -> dict[str, float]:
+def torch_step(
+    config: schema.Config, params: Any, gradient: Callable[..., Any], rows: Any
+) -> Callable[[], None]:
+    """An eager PyTorch step of the same machine, once its gradient agrees with ours."""
+    import torch
+    from eager_torch import EagerMachine
+
+    names, leaves = parameter_names(params), map(np.asarray, jax.tree.leaves(params))
+    visible, batch, hidden = config.dataset.n_features, config.batch_size, sum(config.layers)
+    eager = EagerMachine(dict(zip(names, leaves, strict=True)), visible, config.layers)
+    rule, x = config.model.name, rows[:batch].astype(jnp.float32)
+    key = make_keys(config.seed).train
+    if rule == "bihm":
+        noise = [uniform(key, (config.K, batch, hidden))]
+    else:
+        wake, sleep = jax.random.split(key)
+        noise = [
+            uniform(wake, (config.K, batch, hidden)),
+            uniform(sleep, (batch, hidden + visible)),
+        ]
+    arguments = [torch.tensor(np.asarray(a)) for a in (x, *noise)]
+    theirs = eager.gradients(rule, *arguments, *[None] * (3 - len(arguments)))
+    ours = jax.tree.leaves(jax.jit(gradient)(params, x))
+    for name, g in zip(names, ours, strict=True):
+        error = np.linalg.norm(theirs[name] - g) / np.linalg.norm(g)
+        if not error < 1e-3:
+            sys.exit(f"the eager gradient of {name} differs by {error:.1e} of its norm")
+    return eager.trainer(rule, np.asarray(rows), batch, config.K, batch)
+
+
+def time_step(
+    config: schema.Config, rounds: int, steps: int, with_torch: bool = False
+) -> dict[str, float]:
     """Milliseconds of a training step and of its floor, their ratio, and the time to compile."""
     structure, params, optimizer = make_parts(config)
     objective, keys = objective_of(config, config.K), make_keys(config.seed)
@@ -130,17 +164,24 @@ def time_step(config: schema.Config, rounds: int, steps: int) -> dict[str, float
 
     floor, gflop = floor_of(gradient, params, rows[:batch].astype(jnp.float32))
 
+    others = {"torch": torch_step(config, params, gradient, rows)} if with_torch else {}
+
     def some_steps() -> Any:
         nonlocal state
         state, info = compiled(state, keys.train, rows, rates)
         return info
 
     jax.block_until_ready((some_steps(), floor()))
-    calls = {"step": some_steps} | {f"floor{i}": floor for i in range(3)}
+    calls = {"step": some_steps} | {f"floor{i}": floor for i in range(3)} | others
     seconds = alternate(calls, rounds)
     step = seconds["step"] / steps
     floor_seconds = min(seconds[f"floor{i}"] for i in range(3))
-    return {
+    eager = (
+        {"torch_ms": 1e3 * seconds["torch"], "torch_ratio": seconds["torch"] / step}
+        if with_torch
+        else {}
+    )
+    return eager | {
         "gflop": gflop, "step_ms": 1e3 * step, "floor_ms": 1e3 * floor_seconds,
         "ratio": step / floor_seconds, "steps_per_second": 1 / step, "compile_s": compile_seconds,
     }  # fmt: skip
@@ -170,6 +211,7 @@ def main() -> None:
     """Print a table, or JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--torch", action="store_true", help="an eager PyTorch step beside ours")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--steps", type=int, default=10, help="training steps in one timed call")
     parser.add_argument("--eval-K", type=int, default=1000)
@@ -181,7 +223,8 @@ def main() -> None:
         jax.config.update("jax_compilation_cache_dir", cache)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
         result: dict[str, Any] = {"overrides": overrides, "device": jax.devices()[0].device_kind}
-        result["step"] = time_step(config, arguments.rounds, min(arguments.steps, LONGEST_CHUNK))
+        steps = min(arguments.steps, LONGEST_CHUNK)
+        result["step"] = time_step(config, arguments.rounds, steps, arguments.torch)
         result["evaluation"] = time_evaluation(
             config, arguments.eval_K, max(3, arguments.rounds // 3)
         )

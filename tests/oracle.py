@@ -36,8 +36,8 @@ def earlier(layer: Any) -> np.ndarray:
     return np.array([[order.index(j) < order.index(i) for j in units] for i in units], float)
 
 
-def bit_probabilities(layer: Any, h: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """p(h_i = 1 | y, h_<i) for each unit; h (.., units), y (.., inputs)."""
+def bit_logits(layer: Any, h: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The log-odds of p(h_i = 1 | y, h_<i) for each unit; h (.., units), y (.., inputs)."""
     n = numbers(layer)
     kind = type(layer).__name__
     if kind == "Dsbn":
@@ -46,17 +46,23 @@ def bit_probabilities(layer: Any, h: np.ndarray, y: np.ndarray) -> np.ndarray:
             y = f[layer.activation](np.asarray(c, np.float64) + y @ np.asarray(u, np.float64))
     linear = n["b"] + (y @ n["w"] if y.shape[-1] else 0) + 0 * h
     if kind in ("Sbn", "Dsbn"):
-        return sigmoid(linear)
+        return linear
     if kind == "Darn":
-        return sigmoid(linear + np.einsum("ij,...j->...i", n["a"] * earlier(layer), h))
+        return linear + np.einsum("ij,...j->...i", n["a"] * earlier(layer), h)
     if kind == "Nade":
         # s(c + C y + sum_j [j before i] M_j h_j), for each unit i a hidden layer of its own
         hidden = np.asarray(layer.c[...], np.float64)
         if y.shape[-1]:
             hidden = hidden + (y @ np.asarray(layer.u[...], np.float64))[..., None, :]
         hidden = sigmoid(hidden + np.einsum("ij,...j,jk->...ik", earlier(layer), h, n["m"]))
-        return sigmoid(linear + np.einsum("ik,...ik->...i", n["v"], hidden))
+        return linear + np.einsum("ik,...ik->...i", n["v"], hidden)
     raise AssertionError(f"the oracle does not know {kind}")
+
+
+def log_prob(layer: Any, h: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """log p(h | y), right also where a probability rounds to 0 or 1."""
+    a = bit_logits(layer, h, y)
+    return (h * a - np.logaddexp(0, a)).sum(axis=-1)
 
 
 def conditional_table(layer: Any) -> np.ndarray:
@@ -64,7 +70,7 @@ def conditional_table(layer: Any) -> np.ndarray:
     y, h = states(layer.n_inputs)[:, None, :], states(layer.n_units)[None, :, :]
     y = np.broadcast_to(y, (y.shape[0], h.shape[1], y.shape[2]))
     h = np.broadcast_to(h, (y.shape[0], h.shape[1], h.shape[2]))
-    p = bit_probabilities(layer, h, y)
+    p = sigmoid(bit_logits(layer, h, y))
     return np.prod(np.where(h == 1, p, 1 - p), axis=-1)
 
 
