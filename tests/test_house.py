@@ -15,11 +15,11 @@ FLOORS = [
     {"layers", "config", "data"},
     {"model"},
     {"objectives", "likelihood", "sampling"},
-    {"learner", "evaluation"},
+    {"learner", "evaluation", "seal"},
     {"checkpoint", "results", "tally", "build", "masks"},
-    {"gallery"},
-    {"training"},
-    {"experiment", "drawing"},
+    {"gallery", "trained"},
+    {"training", "scoring", "drawing"},
+    {"experiment"},
     {"cli"},
 ]
 DOORS = {

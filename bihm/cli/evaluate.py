@@ -42,11 +42,12 @@ def main(argv: list[str] | None = None) -> None:
         from bihm.runtime import configure_jax
 
         configure_jax()
-        from bihm.experiment import evaluate
         from bihm.results import table
+        from bihm.scoring import evaluate
+        from bihm.trained import read_run
 
         block = evaluate(
-            Path(command.run),
+            read_run(Path(command.run)),
             split=command.split,
             K=command.K,
             dataset=command.dataset,
