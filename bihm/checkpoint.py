@@ -9,11 +9,13 @@ import errno
 import logging
 import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
@@ -118,16 +120,18 @@ class Checkpoints:
         sealed = self._items(number, memory=ocp.args.JsonRestore())["memory"]
         _check(sealed)
         self._refuse_foreign(number, sealed["config"])
-        shapes = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        states = self._items(number, **dict.fromkeys(STATES, ocp.args.StandardRestore(shapes)))
+        # Into numpy: orbax would tie jax's arrays to a device, and all programs be compiled once more.
+        numbers = ocp.args.StandardRestore(jax.tree.map(np.asarray, like))
+        states = self._items(number, **dict.fromkeys(STATES, numbers))
         for name in STATES:
             if digest_arrays(states[name]) != sealed["sha256"][name]:
                 raise Damaged(f"its {name} state is not the one that was saved")
-        return Checkpoint(states["latest"], states["best"], sealed["memory"])
+        latest, best = (jax.tree.map(jnp.array, states[name]) for name in STATES)
+        return Checkpoint(latest, best, sealed["memory"])
 
     def _items(self, number: int, **wanted: Any) -> Any:
         try:
-            with _disk(self.folder / str(number)):
+            with _disk(self.folder / str(number)), _quiet_readers():
                 return self._manager.restore(number, args=ocp.args.Composite(**wanted))
         except MemoryError:
             raise
@@ -216,6 +220,20 @@ def _rename(path: Path) -> Path:
         count += 1
         spare = path.with_name(f"{path.name}.damaged.{count}")
     return path.rename(spare)
+
+
+@contextlib.contextmanager
+def _quiet_readers() -> Iterator[None]:
+    """Keep those quiet that still read when another array fails: orbax closes their event loop."""
+    before = sys.unraisablehook
+
+    def told(failure: Any) -> None:
+        if str(failure.exc_value) != "Event loop is closed":
+            before(failure)
+
+    sys.unraisablehook = told
+    yield
+    sys.unraisablehook = before  # but not after a failure, since they go on to read
 
 
 @contextlib.contextmanager
