@@ -32,6 +32,16 @@ INNOCENT = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 log = logging.getLogger("bihm")
 logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax would print screens about damage
+_report_unraisable = sys.unraisablehook
+
+
+def _report_unraisable_but_late_arrays(failure: Any) -> None:
+    """When one array fails, orbax closes the event loop that the others then complain to."""
+    if str(failure.exc_value) != "Event loop is closed":
+        _report_unraisable(failure)
+
+
+sys.unraisablehook = _report_unraisable_but_late_arrays
 
 
 class Checkpoint(NamedTuple):
@@ -131,7 +141,7 @@ class Checkpoints:
 
     def _items(self, number: int, **wanted: Any) -> Any:
         try:
-            with _disk(self.folder / str(number)), _quiet_readers():
+            with _disk(self.folder / str(number)):
                 return self._manager.restore(number, args=ocp.args.Composite(**wanted))
         except MemoryError:
             raise
@@ -220,20 +230,6 @@ def _rename(path: Path) -> Path:
         count += 1
         spare = path.with_name(f"{path.name}.damaged.{count}")
     return path.rename(spare)
-
-
-@contextlib.contextmanager
-def _quiet_readers() -> Iterator[None]:
-    """Keep those quiet that still read when another array fails: orbax closes their event loop."""
-    before = sys.unraisablehook
-
-    def told(failure: Any) -> None:
-        if str(failure.exc_value) != "Event loop is closed":
-            before(failure)
-
-    sys.unraisablehook = told
-    yield
-    sys.unraisablehook = before  # but not after a failure, since they go on to read
 
 
 @contextlib.contextmanager

@@ -10,6 +10,8 @@ from bihm.build import saved_like
 from bihm.checkpoint import read_checkpoint
 from bihm.config import Config, load
 
+EACH_EPOCH = {"epochs": 4, "checkpoint__every_seconds": 0.0}  # a checkpoint, that is
+
 
 def tiny(**changes):
     """A run of a second on `bars`."""

@@ -6,7 +6,16 @@ import shutil
 
 import numpy as np
 import pytest
-from small_run import StopAt, assert_same_state, metrics, numbers, saved, tiny, without_clock
+from small_run import (
+    EACH_EPOCH,
+    StopAt,
+    assert_same_state,
+    metrics,
+    numbers,
+    saved,
+    tiny,
+    without_clock,
+)
 
 from bihm.build import saved_like
 from bihm.checkpoint import Checkpoints, read_checkpoint
@@ -15,24 +24,15 @@ from bihm.experiment import train
 from bihm.scoring import evaluate
 from bihm.trained import read_run
 
-CONFIG = {"epochs": 4, "checkpoint__every_seconds": 0.0}  # a checkpoint after each epoch
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """The run that nothing happens to."""
-    directory = tmp_path_factory.mktemp("whole") / "run"
-    return directory, train(tiny(**CONFIG), directory)
-
 
 @pytest.fixture(scope="module")
 def broken_off(tmp_path_factory):
-    """The same run, stopped by a signal in its third epoch: two checkpoints lie there."""
+    """That small run, stopped by a signal in its third epoch: two checkpoints lie there."""
     directory = tmp_path_factory.mktemp("broken_off") / "run"
     with pytest.MonkeyPatch.context() as patch:
         StopAt(patch, 3)
         with pytest.raises(Interrupted):
-            train(tiny(**CONFIG), directory)
+            train(tiny(**EACH_EPOCH), directory)
     return directory
 
 
@@ -56,7 +56,7 @@ def content(folder):
 
 
 def restore(run, **changes):
-    config = tiny(**CONFIG | changes)
+    config = tiny(**EACH_EPOCH | changes)
     checkpoints = Checkpoints(run, config)
     try:
         return checkpoints.restore(saved_like(config)[1])
@@ -115,7 +115,7 @@ DAMAGE = {
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(run, caplog, capfd, damage):
     older, newest = numbered(run)
-    good = read_checkpoint(run, tiny(**CONFIG), saved_like(tiny(**CONFIG))[1])
+    good = read_checkpoint(run, tiny(**EACH_EPOCH), saved_like(tiny(**EACH_EPOCH))[1])
     damage(newest)
     before = content(newest)
     found = restore(run)
@@ -130,15 +130,15 @@ def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(run, caplog, capfd
 
 def test_no_flipped_byte_of_a_checkpoint_goes_unnoticed(run, caplog):
     newest = numbered(run)[1]
-    like = saved_like(tiny(**CONFIG))[1]
-    good = read_checkpoint(run, tiny(**CONFIG), like)
+    like = saved_like(tiny(**EACH_EPOCH))[1]
+    good = read_checkpoint(run, tiny(**EACH_EPOCH), like)
     chance = random.Random(0)
     noticed = 0
     for path in [newest / "memory" / "metadata", *newest.rglob("d/*")]:
         intact = path.read_bytes()
         flip(path, chance.randrange(len(intact)))
         caplog.clear()
-        found = read_checkpoint(run, tiny(**CONFIG), like)
+        found = read_checkpoint(run, tiny(**EACH_EPOCH), like)
         if caplog.messages:
             assert int(found.latest.step) == 40
             noticed += 1
@@ -151,12 +151,12 @@ def test_no_flipped_byte_of_a_checkpoint_goes_unnoticed(run, caplog):
 
 
 @pytest.mark.parametrize("damage", ["another best", "no memory"])
-def test_the_run_ends_as_if_nothing_had_happened(run, whole, damage):
+def test_the_run_ends_as_if_nothing_had_happened(run, uninterrupted, damage):
     DAMAGE[damage](numbered(run)[1])
-    assert numbers(train(tiny(**CONFIG), run)) == numbers(whole[1])
-    assert_same_state(saved(run).latest, saved(whole[0]).latest)
-    assert_same_state(saved(run).best, saved(whole[0]).best)
-    assert without_clock(metrics(run)) == without_clock(metrics(whole[0]))
+    assert numbers(train(tiny(**EACH_EPOCH), run)) == numbers(uninterrupted[1])
+    assert_same_state(saved(run).latest, saved(uninterrupted[0]).latest)
+    assert_same_state(saved(run).best, saved(uninterrupted[0]).best)
+    assert without_clock(metrics(run)) == without_clock(metrics(uninterrupted[0]))
 
 
 def test_a_number_can_be_damaged_twice(run):
@@ -172,7 +172,7 @@ def assert_refused_and_untouched(run, kind, says, **changes):
     """One line, and nothing but the status differs afterwards."""
     before = content(run)
     with pytest.raises(kind, match=says) as caught:
-        train(tiny(**CONFIG | changes), run)
+        train(tiny(**EACH_EPOCH | changes), run)
     assert "\n" not in str(caught.value)
     after = content(run)
     assert json.loads(after.pop("status.json"))["status"] == "failed"
@@ -232,7 +232,9 @@ def test_lost_checkpoints_are_not_replaced_by_a_new_start(run, leave):
     assert_refused_and_untouched(run, DataError, "checkpoints of this run are gone; put them back")
 
 
-def test_a_run_that_died_before_its_first_checkpoint_starts_again(tmp_path, monkeypatch, whole):
+def test_a_run_that_died_before_its_first_checkpoint_starts_again(
+    tmp_path, monkeypatch, uninterrupted
+):
     class Died(Exception):
         pass
 
@@ -245,8 +247,8 @@ def test_a_run_that_died_before_its_first_checkpoint_starts_again(tmp_path, monk
         with pytest.raises(Died):
             train(tiny(epochs=4), tmp_path)
     assert len(metrics(tmp_path)) == 4
-    assert numbers(train(tiny(**CONFIG), tmp_path)) == numbers(whole[1])
-    assert without_clock(metrics(tmp_path)) == without_clock(metrics(whole[0]))
+    assert numbers(train(tiny(**EACH_EPOCH), tmp_path)) == numbers(uninterrupted[1])
+    assert without_clock(metrics(tmp_path)) == without_clock(metrics(uninterrupted[0]))
 
 
 def test_evaluating_a_damaged_run_falls_back_and_changes_nothing(run, caplog):
@@ -270,22 +272,22 @@ SMALL_FILES = {"truncated": lambda text: text[: len(text) // 2], "a list": lambd
 
 @pytest.mark.parametrize("damage", SMALL_FILES.values(), ids=SMALL_FILES)
 @pytest.mark.parametrize("name", ["status.json", "results.json"])
-def test_what_a_finished_run_can_make_again_it_does(whole, tmp_path, caplog, name, damage):
-    run = shutil.copytree(whole[0], tmp_path / "run")
+def test_what_a_finished_run_can_make_again_it_does(uninterrupted, tmp_path, caplog, name, damage):
+    run = shutil.copytree(uninterrupted[0], tmp_path / "run")
     path = run / name
     path.write_text(damage(path.read_text()))
     with caplog.at_level("WARNING"):
-        assert numbers(train(tiny(**CONFIG), run)) == numbers(whole[1])
+        assert numbers(train(tiny(**EACH_EPOCH), run)) == numbers(uninterrupted[1])
     assert caplog.messages == [f"{path} is damaged; it is made again"]
-    assert numbers(json.loads((run / "results.json").read_text())) == numbers(whole[1])
+    assert numbers(json.loads((run / "results.json").read_text())) == numbers(uninterrupted[1])
     assert json.loads((run / "status.json").read_text())["status"] == "finished"
-    assert metrics(run) == metrics(whole[0])
+    assert metrics(run) == metrics(uninterrupted[0])
 
 
-def test_results_without_their_numbers_are_made_again(whole, tmp_path, caplog):
-    run = shutil.copytree(whole[0], tmp_path / "run")
+def test_results_without_their_numbers_are_made_again(uninterrupted, tmp_path, caplog):
+    run = shutil.copytree(uninterrupted[0], tmp_path / "run")
     edit(run / "results.json", lambda results: results["test"].pop("log_p"))
-    assert numbers(train(tiny(**CONFIG), run)) == numbers(whole[1])
+    assert numbers(train(tiny(**EACH_EPOCH), run)) == numbers(uninterrupted[1])
     assert caplog.messages == [f"{run / 'results.json'} is damaged; it is made again"]
 
 
@@ -297,7 +299,7 @@ def test_a_damaged_configuration_is_one_line_that_names_the_file(run, text):
     (run / "config.yaml").write_text(text)
     before = content(run)
     with pytest.raises(ConfigError) as caught:
-        train(tiny(**CONFIG), run)
+        train(tiny(**EACH_EPOCH), run)
     assert "\n" not in str(caught.value)
     assert str(run) in str(caught.value)
     assert content(run) == before
