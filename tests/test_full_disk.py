@@ -34,7 +34,7 @@ def disk(tmp_path):
         return place
 
     yield resize
-    subprocess.run(["umount", place], capture_output=True, check=False)
+    subprocess.run(["umount", "--lazy", place], capture_output=True, check=False)
 
 
 def assert_as_if_nothing_happened(run, uninterrupted):
