@@ -57,5 +57,5 @@ def disk_refusals() -> Iterator[None]:
     except OSError as error:
         where = "" if error.filename is None else f"{error.filename}: "
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        hint = "; make room there, and the same command goes on" if full else ""
+        hint = "; make room there and run the same command again" if full else ""
         raise BihmError(f"{where}{error.strerror or error}{hint}") from error

@@ -17,7 +17,7 @@ from bihm.checkpoint import Checkpoint, Checkpoints
 from bihm.errors import BihmError
 from bihm.experiment import train
 
-FULL = "No space left on device; make room there, and the same command goes on"
+FULL = "No space left on device; make room there and run the same command again"
 
 
 @pytest.fixture
