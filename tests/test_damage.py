@@ -18,7 +18,7 @@ from small_run import (
 )
 
 from bihm.build import saved_like
-from bihm.checkpoint import Checkpoints, read_checkpoint
+from bihm.checkpoint import Checkpoint, Checkpoints, read_checkpoint
 from bihm.errors import BihmError, ConfigError, DataError, Interrupted
 from bihm.experiment import train
 from bihm.scoring import evaluate
@@ -157,6 +157,30 @@ def test_the_run_ends_as_if_nothing_had_happened(run, uninterrupted, damage):
     assert_same_state(saved(run).latest, saved(uninterrupted[0]).latest)
     assert_same_state(saved(run).best, saved(uninterrupted[0]).best)
     assert without_clock(metrics(run)) == without_clock(metrics(uninterrupted[0]))
+
+
+def test_after_a_fall_back_two_whole_checkpoints_are_kept_again(run):
+    config = tiny(**EACH_EPOCH)
+    halve(numbered(run)[1] / "memory" / "metadata")
+    checkpoints = Checkpoints(run, config)
+    found = checkpoints.restore(saved_like(config)[1])
+    assert not found.latest.step.committed  # or all programs would be compiled once more
+    checkpoints.save(found)
+    checkpoints.close()
+    assert len(numbered(run)) == 2
+    assert_same_state(restore(run), found)
+
+
+def test_once_the_first_checkpoint_is_saved_its_loss_is_noticed(tmp_path):
+    config = tiny(**EACH_EPOCH)
+    like = saved_like(config)[1]
+    checkpoints = Checkpoints(tmp_path, config)
+    assert checkpoints.restore(like) is None
+    checkpoints.save(Checkpoint(like, like, {}))
+    shutil.rmtree(tmp_path / "checkpoints")
+    with pytest.raises(DataError, match="checkpoints of this run are gone"):
+        restore(tmp_path)
+    checkpoints.close()
 
 
 def test_a_number_can_be_damaged_twice(run):
@@ -303,4 +327,6 @@ def test_a_damaged_configuration_is_one_line_that_names_the_file(run, text):
     assert "\n" not in str(caught.value)
     assert str(run) in str(caught.value)
     assert content(run) == before
-    assert "config.yaml" in read_error(run)
+    said = read_error(run)
+    assert "config.yaml" in said
+    assert "Unsupported" not in said

@@ -244,9 +244,14 @@ def test_a_file_that_cannot_be_written_leaves_nothing_behind(run, exported, tmp_
 def test_a_saved_configuration_goes_to_a_dictionary_and_back():
     config = tiny(seed=3, optim__average=0.5)
     assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
-    for wrong in (None, [], {"seed": 1}, {"layers": [1], "dpeth": 3}):
-        with pytest.raises(ConfigError):
-            from_dict(wrong)
+    wrong = {
+        "not a conf": [],
+        "layers is missing": {"seed": 1},
+        "key 'dpeth'": {"layers": [1], "dpeth": 3},
+    }
+    for says, plain in wrong.items():
+        with pytest.raises(ConfigError, match=says):
+            from_dict(plain)
 
 
 def test_another_dataset_may_be_asked_for(exported, tmp_path):
