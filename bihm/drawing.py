@@ -11,17 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from bihm import sampling
-from bihm.build import saved_like, split_rows
-from bihm.checkpoint import read_checkpoint
-from bihm.config import Config, load
+from bihm.build import split_rows
+from bihm.config import Config
 from bihm.data import archive, entry
 from bihm.data import load as load_dataset
 from bihm.errors import ConfigError
-from bihm.learner import evaluated_params
 from bihm.masks import Layout, observed_pixels
 from bihm.model import Params, Structure, bind
 from bihm.pictures import GAP_GREY, sample_grid
-from bihm.runfiles import require_run
+from bihm.trained import read_run
 from bihm.types import Array, PRNGKey
 
 SWEEPS, K, PROPOSALS, INNER = 500, 10, 10_000, 10
@@ -68,14 +66,12 @@ def sample(directory: Path, options: Options, report: Report = lambda done, tota
         ConfigError: no run there, or options that make no sense for it.
         DataError: data, mask or checkpoint missing or damaged.
     """
-    config = load(require_run(directory) / "config.yaml")
+    config, structure, params, _ = read_run(directory)
     method = _check(options, config)
     layout = _layout(config)
-    structure, like = saved_like(config)
     if method == "chain":
-        sampling.factorised_bottom(bind(structure, like.params))
+        sampling.factorised_bottom(bind(structure, params))
     given = _given(options, config, layout) if options.mask is not None else None
-    params = evaluated_params(read_checkpoint(directory, like).best)
     x, facts = _draw(method, options, structure, params, given, report)
     arrays = {"x": x}
     if given is not None:

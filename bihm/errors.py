@@ -4,6 +4,11 @@ The message of such an error is one line that says what was wrong, where, and wh
 the command line prints it without a traceback.
 """
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 
 class BihmError(Exception):
     """Anything that ends a command with a message instead of a traceback."""
@@ -36,3 +41,24 @@ class Interrupted(BihmError):
 
     def __str__(self) -> str:
         return f"stopped by {self.args[0]}; the same command goes on from here"
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Name the file in what the disk refuses inside; the system names none for a write that fails."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+
+
+@contextmanager
+def disk_refusals() -> Iterator[None]:
+    """Tell what the disk refuses inside in one line: the file, the reason and what would help."""
+    try:
+        yield
+    except OSError as error:
+        where = "" if error.filename is None else f"{error.filename}: "
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        hint = "; make room there and run the same command again" if full else ""
+        raise BihmError(f"{where}{error.strerror or error}{hint}") from error

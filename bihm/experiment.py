@@ -1,4 +1,4 @@
-"""Train, evaluate and sample: what the commands do, with a directory as the only memory between them."""
+"""A run from its first step to its results, with a directory as the only memory between two starts."""
 
 import contextlib
 import logging
@@ -6,44 +6,26 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
-from bihm.build import (
-    Keys,
-    Rig,
-    first_state,
-    make_keys,
-    make_rig,
-    phases,
-    saved_like,
-    split_rows,
-)
-from bihm.checkpoint import Checkpoint, Checkpoints, read_checkpoint
+from bihm.build import Rig, first_state, make_rig, phases, split_rows
+from bihm.checkpoint import Checkpoint, Checkpoints
 from bihm.config import Config, differences, flatten, load, to_yaml
-from bihm.data import archive
-from bihm.data import load as load_dataset
-from bihm.errors import ConfigError, Interrupted, NumbersError
-from bihm.evaluation import Report, block_size, estimate_log_z, estimate_split
+from bihm.errors import ConfigError, DataError, Interrupted, NumbersError, disk_refusals
+from bihm.evaluation import block_size, estimate_split
 from bihm.learner import TrainState, evaluated_params
-from bihm.likelihood import LogZ
 from bihm.logbook import Logbook
-from bihm.model import Params, Structure, count_parameters
+from bihm.model import count_parameters
 from bihm.progress import progress
-from bihm.results import block_of, per_example_arrays, summary, versions
-from bihm.runfiles import (
-    lock,
-    read_json,
-    require_run,
-    write_json,
-    write_status,
-    write_text,
-)
+from bihm.results import block_of, summary, versions
+from bihm.runfiles import lock, read_json, write_json, write_status, write_text
+from bihm.scoring import final_log_z
 from bihm.signals import stop_request
 from bihm.training import Training
 
 log = logging.getLogger("bihm")
 
 
+@disk_refusals()
 def train(config: Config, directory: Path, interactive: bool = False) -> dict[str, Any]:
     """Train, or go on training, in a run directory, and return what its `results.json` says.
 
@@ -85,40 +67,62 @@ def _claim(config: Config, directory: Path) -> None:
 
 def _finished(directory: Path) -> dict[str, Any] | None:
     """The results of a run that has ended already."""
-    path = directory / "results.json"
-    if not path.is_file() or read_json(directory / "status.json").get("status") != "finished":
+    status, results = (_recall(directory / name) for name in ("status.json", "results.json"))
+    if results is None or status is None or status.get("status") != "finished":
         return None
-    results: dict[str, Any] = read_json(path)
+    try:
+        lines = summary(results)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        log.warning("%s is damaged; it is made again", directory / "results.json")
+        return None
     log.info("%s has finished already; nothing to do", directory)
-    for line in summary(results):
+    for line in lines:
         log.info("%s", line)
     return results
 
 
+def _recall(path: Path) -> dict[str, Any] | None:
+    """One of the files that a run makes again from its checkpoint; None if it is absent or damaged."""
+    if not path.exists():
+        return None
+    with contextlib.suppress(DataError):
+        content = read_json(path)
+        if isinstance(content, dict):
+            return content
+    log.warning("%s is damaged; it is made again", path)
+    return None
+
+
+@disk_refusals()
 def _train(rig: Rig, directory: Path, interactive: bool) -> dict[str, Any]:
-    checkpoints = Checkpoints(directory / "checkpoints")
-    start = checkpoints.restore(first_state(rig))
-    book = Logbook(directory, None if start is None else int(start.latest.step))
-    try:
+    with contextlib.ExitStack() as last:
+        checkpoints = Checkpoints(directory, rig.config)
+        last.callback(checkpoints.close)
+        start = checkpoints.restore(first_state(rig))
+        book = Logbook(directory, None if start is None else int(start.latest.step))
+        last.callback(book.close)
         book.hparams(flatten(rig.config))
         book.text(0, "config", f"```yaml\n{to_yaml(rig.config)}```")
         _greet(rig, start)
-        with stop_request() as stop:
-            epochs = sum(phase.epochs or 0 for phase in phases(rig.config))
-            steps = epochs * rig.plan.steps_per_epoch
-            with progress(steps, interactive, log) as shown:
-                training = Training(rig, book, checkpoints, shown, stop, start)
-                best = training.run()
-            results = _results(rig, training, best)
+        try:
+            results = _run(rig, book, checkpoints, start, interactive)
+        except NumbersError as error:
+            book.session_end(0, {}, success=False)
+            raise NumbersError(f"{error}; last good checkpoint: {checkpoints}") from error
         write_json(directory / "results.json", results)
-        _log_end(book, training.step, results)
-    except NumbersError as error:
-        book.session_end(0, {}, success=False)
-        raise NumbersError(f"{error}; last good checkpoint: {checkpoints}") from error
-    finally:
-        book.close()
-        checkpoints.close()
-    return results
+        _log_end(book, results)
+        return results
+
+
+def _run(
+    rig: Rig, book: Logbook, checkpoints: Checkpoints, start: Checkpoint | None, interactive: bool
+) -> dict[str, Any]:
+    epochs = sum(phase.epochs or 0 for phase in phases(rig.config))
+    with stop_request() as stop:
+        with progress(epochs * rig.plan.steps_per_epoch, interactive, log) as shown:
+            training = Training(rig, book, checkpoints, shown, stop, start)
+            best = training.run()
+        return _results(rig, training, best)
 
 
 def _greet(rig: Rig, start: Checkpoint | None) -> None:
@@ -138,7 +142,7 @@ def _greet(rig: Rig, start: Checkpoint | None) -> None:
         log.info("going on from the checkpoint of step %d", int(start.latest.step))
 
 
-def _log_end(book: Logbook, step: int, results: dict[str, Any]) -> None:
+def _log_end(book: Logbook, results: dict[str, Any]) -> None:
     """Show the final numbers to TensorBoard's HPARAMS tab and to the person."""
     final = {
         f"final/{split}/{name}": results[split][name]["mean"]
@@ -146,7 +150,7 @@ def _log_end(book: Logbook, step: int, results: dict[str, Any]) -> None:
         for name in ("log_p", "log_p_tilde_star", "log_p_star", "two_log_z")
         if name in results[split]
     }
-    book.session_end(step, final, success=True)
+    book.session_end(results["train"]["steps"], final, success=True)
     for line in summary(results):
         log.info("%s", line)
 
@@ -175,7 +179,7 @@ def _results(rig: Rig, training: Training, best: TrainState) -> dict[str, Any]:
 
     log.info("estimating the best state, K=%d, on valid and test", config.eval.final_K)
     params = evaluated_params(best)
-    log_z = _log_z(config, rig.keys, rig.structure, params, heed)
+    log_z = final_log_z(config, rig.keys, rig.structure, params, heed)
     return {
         "schema": 1,
         "model": config.model.name,
@@ -195,63 +199,3 @@ def _results(rig: Rig, training: Training, best: TrainState) -> dict[str, Any]:
         "device": jax.devices()[0].device_kind,
         "versions": versions(),
     }
-
-
-def _log_z(
-    config: Config, keys: Keys, structure: Structure, params: Params, report: Report
-) -> LogZ | None:
-    if config.model.name != "bihm":
-        return None
-    outer, inner = config.eval.final_z_outer, config.eval.z_inner
-    return estimate_log_z(keys.log_z, structure, params, outer, inner, report)
-
-
-def evaluate(
-    directory: Path,
-    *,
-    split: str,
-    K: int,
-    dataset: str | None = None,
-    per_example: bool = False,
-    report: Report = lambda done, total: None,
-) -> dict[str, Any]:
-    """Estimate the best state of a run again, on any split of any dataset of its width.
-
-    Writes `eval-<split>-K<K>.json` (with the dataset's name in it, when that is another one) into the run
-    directory, and with `per_example` a `.npz` beside it with one value per row.
-
-    Raises:
-        ConfigError: no run there, or a dataset of another width.
-        DataError: data or checkpoint missing or damaged.
-    """
-    config = load(require_run(directory) / "config.yaml")
-    rows = _rows(config, dataset, split)
-    structure, like = saved_like(config)
-    params = evaluated_params(read_checkpoint(directory, like).best)
-    keys = make_keys(config.seed)
-    log_z = _log_z(config, keys, structure, params, lambda done, total: None)
-    key = getattr(keys, split)
-    estimates = estimate_split(key, structure, params, rows, K, report=report)
-    block = block_of(estimates, K, log_z)
-    other = "" if dataset in (None, config.dataset.name) else f"{Path(str(dataset)).stem}-"
-    stem = f"eval-{other}{split}-K{K}"
-    write_json(directory / f"{stem}.json", block)
-    if per_example:
-        archive.write_npz(directory / f"{stem}.npz", per_example_arrays(estimates, log_z))
-    return block
-
-
-def _rows(config: Config, name: str | None, split: str) -> np.ndarray:
-    """The rows to evaluate: of the run's own dataset, of another one, or of a file."""
-    if name is None:
-        dataset = load_dataset(config.dataset.name, config.dataset.path)
-    elif Path(name).suffix:
-        dataset = load_dataset("file", name)
-    else:
-        dataset = load_dataset(name)
-    if dataset.n_features != config.dataset.n_features:
-        raise ConfigError(
-            f"{dataset.name} has {dataset.n_features} features; this run's machine has "
-            f"{config.dataset.n_features} visible units"
-        )
-    return split_rows(dataset, split)

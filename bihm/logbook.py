@@ -14,6 +14,7 @@ No "experiment" record is written; with one, TensorBoard hides the columns that 
 
 import contextlib
 import errno
+import io
 import json
 import math
 import os
@@ -22,9 +23,12 @@ import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
+
+from bihm.errors import writing
+from bihm.runfiles import write_bytes
 
 METRICS = "metrics.jsonl"
 EVENTS = "events.out.tfevents."
@@ -39,7 +43,7 @@ class Logbook:
 
     `resume_step` is the step of the restored state: what was logged after it is dropped. None is a
     fresh start, which removes the logs (nothing else) that a run before it left in `directory`.
-    Every method raises OSError when the disk refuses.
+    Every method raises OSError, naming the file, when the disk refuses.
     """
 
     def __init__(self, directory: Path, resume_step: int | None = None) -> None:
@@ -55,7 +59,10 @@ class Logbook:
         # Readers drop the points from a START's step on. TensorBoard's slower loader does so from
         # the second START only, so a fresh run writes one as well; it has nothing older to drop.
         start = _event((resume_step or 0) + 1, session_log={"status": "START"})
-        _append(self._events, _event(0, file_version="brain.Event:2"), start)
+        with contextlib.ExitStack() as on_failure:
+            on_failure.callback(self.close)
+            _append(self._events, _event(0, file_version="brain.Event:2"), start)
+            on_failure.pop_all()
 
     def evaluation(self, step: int, epoch: float | int, seconds: float, scalars: Scalars) -> None:
         """One evaluation: a line of strict JSON (NaN and infinity as null), and all to TensorBoard.
@@ -67,7 +74,8 @@ class Logbook:
         if taken := own.keys() & scalars.keys():
             raise ValueError(f"names of metrics.jsonl's own: {sorted(taken)}")
         line = {name: _finite(value) for name, value in (own | dict(scalars)).items()}
-        _append_line(self._lines, json.dumps(line, allow_nan=False))
+        text = json.dumps(line, allow_nan=False) + "\n"
+        _write(self._lines, text.encode(), self._directory / METRICS)
         self.scalars(step, {"epoch": epoch, "seconds": seconds, **scalars})
 
     def scalars(self, step: int, values: Scalars) -> None:
@@ -159,9 +167,7 @@ def _keep_lines(path: Path, last_step: int) -> None:
     content = path.read_bytes() if path.exists() else b""
     lines = content.splitlines(keepends=True)
     kept = b"".join(line for line in lines if _step_of(line) <= last_step)
-    spare = path.with_suffix(".tmp")
-    spare.write_bytes(kept)
-    os.replace(spare, path)
+    write_bytes(path, kept)
 
 
 def _step_of(line: bytes) -> float:
@@ -172,13 +178,13 @@ def _step_of(line: bytes) -> float:
     return math.inf
 
 
-def _append_line(descriptor: int, text: str) -> None:
-    """One write for one line, so that a reader never meets a half of it."""
-    line = (text + "\n").encode()
+def _write(descriptor: int, data: bytes, path: Path) -> None:
+    """One write at the end, so that a reader never meets a half; what a full disk cut off is undone."""
     size = os.lseek(descriptor, 0, os.SEEK_END)
-    if os.write(descriptor, line) < len(line):
-        os.ftruncate(descriptor, size)
-        raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {METRICS}")
+    with writing(path):
+        if os.write(descriptor, data) < len(data):
+            os.ftruncate(descriptor, size)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _event(step: int, **content: Any) -> bytes:
@@ -188,28 +194,30 @@ def _event(step: int, **content: Any) -> bytes:
     return encoded
 
 
-def _append(file: BinaryIO, *events: bytes) -> None:
+def _records(*events: bytes) -> bytes:
     from tensorboard.summary.writer.record_writer import RecordWriter
 
     # Not tensorboard's EventFileWriter: it writes in a thread of its own, so that a full disk is
     # reported late or, when its queue is full at the end, hangs.
-    writer = RecordWriter(file)
+    records = io.BytesIO()
+    writer = RecordWriter(records)
     for event in events:
         writer.write(event)
-    writer.flush()
+    return records.getvalue()
 
 
-def _new_event_file(directory: Path) -> BinaryIO:
+def _append(file: io.FileIO, *events: bytes) -> None:
+    _write(file.fileno(), _records(*events), Path(str(file.name)))
+
+
+def _new_event_file(directory: Path) -> io.FileIO:
     """Open a file whose name sorts after those of all earlier starts, whatever the clock says."""
     names = (re.match(re.escape(EVENTS) + r"(\d+)", old.name) for old in directory.glob("events.*"))
     stamps = [int(name.group(1)) for name in names if name]
     stamp = max([int(time.time()), *(stamp + 1 for stamp in stamps)])
     name = f"{EVENTS}{stamp:010d}.{socket.gethostname()}.{os.getpid()}"
-    return (directory / name).open("xb")
+    return (directory / name).open("xb", buffering=0)
 
 
 def _replace_event_file(path: Path, event: bytes) -> None:
-    spare = path.with_name(path.suffix + ".tmp")  # not named like an event file, so never read
-    with spare.open("wb") as file:
-        _append(file, _event(0, file_version="brain.Event:2"), event)
-    os.replace(spare, path)
+    write_bytes(path, _records(_event(0, file_version="brain.Event:2"), event))

@@ -35,9 +35,9 @@ def table(blocks: dict[str, dict[str, Any]]) -> list[str]:
     lines = []
     for split, block in blocks.items():
         parts = [f"{split:5s} {block['examples']} rows, K={block['K']}:"]
-        for name in ("log_p", "log_p_tilde_star", "log_p_star"):
-            if name in block:
-                parts.append(f"{name} {block[name]['mean']:.3f} +- {block[name]['sem']:.3f}")
+        stars = [name for name in ("log_p_tilde_star", "log_p_star") if name in block]
+        for name in ("log_p", *stars):
+            parts.append(f"{name} {block[name]['mean']:.3f} +- {block[name]['sem']:.3f}")
         if "two_log_z" in block:
             z = block["two_log_z"]
             parts.append(f"2 log Z {z['mean']:.3f} +- {z['stderr']:.3f}")

@@ -53,6 +53,17 @@ def machine() -> HelmholtzMachine:
     return tiny_machine()
 
 
+@pytest.fixture(scope="session")
+def uninterrupted(tmp_path_factory):
+    """Directory and results of a small run with a checkpoint after each epoch."""
+    from small_run import EACH_EPOCH, tiny
+
+    from bihm.experiment import train
+
+    directory = tmp_path_factory.mktemp("uninterrupted") / "run"
+    return directory, train(tiny(**EACH_EPOCH), directory)
+
+
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("BIHM_CACHE", str(tmp_path / "cache"))

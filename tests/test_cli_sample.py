@@ -87,7 +87,7 @@ def test_every_method_writes_bits_and_a_picture(run, bars, words, method, facts)
     assert not np.array_equal(drawn(bars, stem)["x"], first["x"])
     run(f"run={bars}", "n=5", "seed=0", *words)
     np.testing.assert_array_equal(drawn(bars, stem)["x"], first["x"])
-    assert [path.name for path in bars.glob(".*")] == [".lock"]
+    assert {path.name for path in bars.glob(".*")} == {".checkpointed", ".lock"}
 
 
 def test_inpainting_keeps_what_is_observed(run, bars):
@@ -107,12 +107,12 @@ def test_inpainting_keeps_what_is_observed(run, bars):
 
 
 def test_samples_are_those_of_the_best_state_and_need_no_data(run, bars, monkeypatch):
-    def only_the_best(directory, like):
-        return read_checkpoint(directory, like)._replace(latest=None)
+    def only_the_best(*arguments):
+        return read_checkpoint(*arguments)._replace(latest=None)
 
     run(f"run={bars}", "n=5")
     before = drawn(bars, "samples-ancestral")["x"]
-    monkeypatch.setattr("bihm.drawing.read_checkpoint", only_the_best)
+    monkeypatch.setattr("bihm.trained.read_checkpoint", only_the_best)
     monkeypatch.setattr("bihm.drawing.load_dataset", None)
     assert run(f"run={bars}", "n=5")[0] == 0
     np.testing.assert_array_equal(drawn(bars, "samples-ancestral")["x"], before)

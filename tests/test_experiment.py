@@ -8,52 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
+from small_run import StopAt, assert_same_state, metrics, numbers, saved, tiny, without_clock
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from bihm import training
-from bihm.build import phases, saved_like
-from bihm.checkpoint import Checkpoints
-from bihm.config import Config, PhaseConfig, load
+from bihm.build import phases
+from bihm.config import PhaseConfig
 from bihm.errors import ConfigError, DataError, Interrupted, NumbersError
-from bihm.experiment import evaluate, train
-
-
-def tiny(**changes):
-    """A run of a second on `bars`."""
-    config = Config(layers=[6, 3], depth=2, K=4, batch_size=250, epochs=4)
-    config.dataset.name, config.dataset.image_shape = "bars", [4, 4]
-    config.dataset.n_features = 16
-    config.stop.patience = None
-    config.eval.every, config.eval.K, config.eval.final_K = 1, 5, 15
-    config.eval.z_outer, config.eval.final_z_outer, config.eval.z_inner = 20, 300, 5
-    for key, value in changes.items():
-        node = config
-        *path, last = key.split("__")
-        for name in path:
-            node = getattr(node, name)
-        setattr(node, last, value)
-    return config
-
-
-def metrics(directory):
-    return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
-
-
-def without_clock(records):
-    return [{k: v for k, v in record.items() if k != "seconds"} for record in records]
-
-
-def numbers(results):
-    return {**results, "train": {**results["train"], "seconds": None}}
-
-
-def saved(directory):
-    config = load(directory / "config.yaml")
-    return Checkpoints(directory / "checkpoints").restore(saved_like(config)[1])
-
-
-def assert_same_state(a, b):
-    jax.tree.map(np.testing.assert_array_equal, a, b)
+from bihm.experiment import train
+from bihm.scoring import evaluate
+from bihm.trained import read_run
 
 
 @pytest.fixture(scope="module")
@@ -155,27 +119,28 @@ def test_a_finished_run_is_not_done_again(finished):
     assert (directory / "metrics.jsonl").stat().st_mtime_ns == before
 
 
-def test_another_configuration_may_not_go_on_in_the_same_directory(finished):
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"seed": 3}, "seed was 0, now 3"),
+        ({"depth": 1, "layers": [6]}, r"depth was 2, now 1, layers was \[6, 3\], now \[6\]"),
+        ({"model__name": "rws"}, "model.name was bihm, now rws"),
+        (
+            {"dataset__name": "digits", "dataset__n_features": 64},
+            "dataset.n_features was 16, now 64",
+        ),
+    ],
+    ids=["seed", "depth", "rule", "dataset"],
+)
+def test_another_configuration_may_not_go_on_in_the_same_directory(finished, change, says):
     directory, _ = finished
-    with pytest.raises(ConfigError, match="holds another run: seed was 0, now 3;"):
-        train(tiny(seed=3), directory)
+    with pytest.raises(ConfigError, match=f"holds another run: .*{says}.*; choose another"):
+        train(tiny(**change), directory)
+
+
+def test_how_long_a_run_may_take_is_free_to_change(finished):
+    directory, _ = finished
     assert train(tiny(max_seconds=5.0), directory)["train"]["epochs"] == 4
-
-
-class StopAt:
-    """Asks to stop when a given number of chunks, and of tiles of estimates, have been done."""
-
-    def __init__(self, monkeypatch, chunks):
-        self.left = chunks
-        original = training.Training.heed_signals
-
-        def heed(loop, *tiles):
-            self.left -= 1
-            if self.left == 0:
-                loop.stop.signal = "SIGTERM"
-            original(loop)
-
-        monkeypatch.setattr(training.Training, "heed_signals", heed)
 
 
 RESUMED = {
@@ -314,7 +279,7 @@ def test_two_runs_cannot_share_a_directory(tmp_path):
 
 def test_evaluate_again_at_any_k_and_row_by_row(finished):
     directory, results = finished
-    block = evaluate(directory, split="test", K=30, per_example=True)
+    block = evaluate(read_run(directory), split="test", K=30, per_example=True)
     assert block["K"] == 30
     assert json.loads((directory / "eval-test-K30.json").read_text())["log_p"] == block["log_p"]
     rows = np.load(directory / "eval-test-K30.npz")
@@ -324,12 +289,14 @@ def test_evaluate_again_at_any_k_and_row_by_row(finished):
     error = 5 * np.hypot(block["log_p"]["sem"], results["test"]["log_p"]["sem"])
     assert abs(block["log_p"]["mean"] - results["test"]["log_p"]["mean"]) < error
     np.save(directory.parent / "other.npy", np.eye(16, dtype=np.uint8))
-    other = evaluate(directory, split="train", K=5, dataset=str(directory.parent / "other.npy"))
+    other = evaluate(
+        read_run(directory), split="train", K=5, dataset=str(directory.parent / "other.npy")
+    )
     assert other["examples"] < 16
     with pytest.raises(ConfigError, match="digits has 64 features"):
-        evaluate(directory, split="test", K=5, dataset="digits")
+        evaluate(read_run(directory), split="test", K=5, dataset="digits")
     with pytest.raises(ConfigError, match="not a run directory"):
-        evaluate(directory.parent, split="test", K=5)
+        evaluate(read_run(directory.parent), split="test", K=5)
 
 
 def test_a_run_without_a_checkpoint_cannot_be_evaluated(tmp_path):
@@ -337,7 +304,7 @@ def test_a_run_without_a_checkpoint_cannot_be_evaluated(tmp_path):
 
     (tmp_path / "config.yaml").write_text(to_yaml(tiny()))
     with pytest.raises(DataError, match="no checkpoint"):
-        evaluate(tmp_path, split="test", K=5)
+        evaluate(read_run(tmp_path), split="test", K=5)
 
 
 def test_batches_larger_than_the_data_are_refused_before_anything_is_written(tmp_path):

@@ -11,15 +11,15 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # From the ground up; a room imports rooms of lower rows only (or other files of its own package).
 FLOORS = [
     {"errors", "paths", "taper", "types", "__init__"},
-    {"numerics", "signals", "runtime", "runfiles", "pictures", "progress", "logbook"},
-    {"layers", "config", "data"},
+    {"numerics", "signals", "runtime", "runfiles", "pictures", "progress"},
+    {"layers", "config", "data", "logbook"},
     {"model"},
     {"objectives", "likelihood", "sampling"},
-    {"learner", "evaluation"},
-    {"checkpoint", "results", "tally", "build", "masks"},
-    {"gallery"},
-    {"training"},
-    {"experiment", "drawing"},
+    {"learner", "evaluation", "seal"},
+    {"checkpoint", "results", "tally", "build", "masks", "weights"},
+    {"gallery", "trained"},
+    {"training", "scoring", "drawing"},
+    {"experiment"},
     {"cli"},
 ]
 DOORS = {
@@ -28,6 +28,7 @@ DOORS = {
     "orbax": {"checkpoint"},
     "tensorboard": {"logbook"},
     "rich": {"progress"},
+    "safetensors": {"weights"},
     "PIL": {"pictures"},
     "pooch": {"data"},
     "scipy": {"data"},

@@ -1,5 +1,6 @@
 """`bihm-eval`: the likelihood of a finished run again, at any K, on any dataset of its width."""
 
+import logging
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +10,13 @@ from bihm.cli.keyvalue import parse
 from bihm.errors import BihmError, ConfigError
 
 PROGRAM = "bihm-eval"
-USAGE = """usage: bihm-eval run=DIR [split=test] [K=1000] [dataset=NAME] [per_example=true]
+USAGE = """usage: bihm-eval run=DIR|weights=FILE [split=test] [K=1000] [dataset=NAME] [per_example=true]
 
 Estimates log p, and for BiHM log p~*, 2 log Z and log p*, of the best state of a run. Prints a small
-table and writes eval-<split>-K<K>.json into the run directory.
+table and writes eval-<split>-K<K>.json into the run directory, or FILE.eval-<split>-K<K>.json.
 
-  run=DIR            a run directory of bihm-train
+  run=DIR            a run directory of bihm-train; or
+  weights=FILE       what bihm-export wrote
   split=test         train, valid or test
   K=1000             importance samples for each row; memory does not grow with K
   dataset=NAME       another dataset of the same width: a name, or a file .npz, .npy, .csv, .txt
@@ -26,7 +28,8 @@ table and writes eval-<split>-K<K>.json into the run directory.
 class Command:
     """The arguments of `bihm-eval`."""
 
-    run: str
+    run: str | None = None
+    weights: str | None = None
     split: Literal["train", "valid", "test"] = "test"
     K: int = 1000
     dataset: str | None = None
@@ -35,18 +38,26 @@ class Command:
 
 def main(argv: list[str] | None = None) -> None:
     """The console script."""
+    logging.basicConfig(format=f"{PROGRAM}: %(message)s")
     try:
         command = parse(argv, Command, PROGRAM, USAGE)
+        if (command.run is None) == (command.weights is None):
+            raise ConfigError("give one of run=DIR and weights=FILE")
         if command.K < 1:
             raise ConfigError(f"K must be at least 1, got {command.K}")
         from bihm.runtime import configure_jax
 
         configure_jax()
-        from bihm.experiment import evaluate
         from bihm.results import table
+        from bihm.scoring import evaluate
+        from bihm.trained import read_run, read_weights
 
+        if command.run is not None:
+            trained = read_run(Path(command.run))
+        else:
+            trained = read_weights(Path(str(command.weights)))
         block = evaluate(
-            Path(command.run),
+            trained,
             split=command.split,
             K=command.K,
             dataset=command.dataset,

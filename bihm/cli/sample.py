@@ -1,5 +1,6 @@
 """`bihm-sample`: samples of a finished run, and completions of partly observed data."""
 
+import logging
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,7 @@ class Command:
 
 def main(argv: list[str] | None = None) -> None:
     """The console script."""
+    logging.basicConfig(format=f"{PROGRAM}: %(message)s")
     try:
         command = parse(argv, Command, PROGRAM, USAGE)
         from bihm.runtime import configure_jax  # jax takes a second to import

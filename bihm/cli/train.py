@@ -1,5 +1,6 @@
 """`bihm-train`: Hydra in, a run directory and an exit code out."""
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from bihm import config as schema
 from bihm import paths
 from bihm.cli import imports, sweep
-from bihm.errors import BihmError, ConfigError, Interrupted
+from bihm.errors import BihmError, ConfigError, Interrupted, disk_refusals
 from bihm.signals import hand_on
 
 PROGRAM = "bihm-train"
@@ -93,11 +94,13 @@ def main() -> None:
     imports.register()
     # Hydra then raises its errors instead of printing them, and what a user reads is ours to say.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    logging.raiseExceptions = False  # a full disk is told by what cannot go on, not by train.log
     job = Job()
     run = hydra.main(version_base="1.3", config_path=str(paths.configs()), config_name="train")
     code = 0
     try:
-        run(lambda raw: job(raw))()  # Hydra asks for a function: it wants to know its module
+        with disk_refusals():
+            run(lambda raw: job(raw))()  # Hydra asks for a function: it wants to know its module
     except BihmError as error:
         job.error = error
     except (HydraException, OmegaConfBaseException) as error:

@@ -2,8 +2,8 @@
 
 from bihm.config.checks import layer_types
 from bihm.config.explain import explain
-from bihm.config.read import differences, load, parse
-from bihm.config.schema import Config, PhaseConfig, SideConfig, flatten, register, to_yaml
+from bihm.config.read import differences, from_dict, load, parse
+from bihm.config.schema import Config, PhaseConfig, SideConfig, flatten, register, to_dict, to_yaml
 
 __all__ = [
     "Config",
@@ -12,9 +12,11 @@ __all__ = [
     "differences",
     "explain",
     "flatten",
+    "from_dict",
     "layer_types",
     "load",
     "parse",
     "register",
+    "to_dict",
     "to_yaml",
 ]

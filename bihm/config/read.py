@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -44,9 +45,31 @@ def load(path: Path) -> Config:
         raw = OmegaConf.load(path)
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: cannot be read ({type(error).__name__})") from error
+    try:
+        return _parse_saved(raw)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _parse_saved(raw: Any) -> Config:
     if not isinstance(raw, DictConfig):
-        raise ConfigError(f"{path}: not a configuration")
+        raise ConfigError("not a configuration")
+    if "layers" not in raw:  # its default only has a meaning on a command line
+        raise ConfigError("layers is missing")
     return parse(raw)
+
+
+def from_dict(plain: Any) -> Config:
+    """Read what `to_dict` wrote, through the same schema and checks as any configuration.
+
+    Raises:
+        ConfigError: it is none, or not one of this version.
+    """
+    if "${" in str(
+        plain
+    ):  # nothing is looked up, in the environment or elsewhere, for a stranger's file
+        raise ConfigError("a saved configuration holds no interpolations")
+    return _parse_saved(OmegaConf.create(plain) if isinstance(plain, dict) else None)
 
 
 def differences(saved: Config, wanted: Config) -> list[str]:

@@ -135,6 +135,13 @@ def to_yaml(config: Config) -> str:
     return OmegaConf.to_yaml(OmegaConf.structured(config))
 
 
+def to_dict(config: Config) -> dict[str, Any]:
+    """Return a configuration as the plain nested dictionaries that `from_dict` reads, fit for JSON."""
+    plain = OmegaConf.to_container(OmegaConf.structured(config))
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
 def flatten(config: Config) -> dict[str, Any]:
     """Return the leaves of a configuration under dotted names."""
 
@@ -145,4 +152,4 @@ def flatten(config: Config) -> dict[str, Any]:
         else:
             yield prefix, node
 
-    return dict(walk(OmegaConf.to_container(OmegaConf.structured(config)), ""))
+    return dict(walk(to_dict(config), ""))

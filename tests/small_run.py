@@ -1,0 +1,67 @@
+"""Runs of a second on `bars`, and what tests look at in them."""
+
+import json
+
+import jax
+import numpy as np
+
+from bihm import training
+from bihm.build import saved_like
+from bihm.checkpoint import read_checkpoint
+from bihm.config import Config, load
+
+EACH_EPOCH = {"epochs": 4, "checkpoint__every_seconds": 0.0}  # a checkpoint, that is
+
+
+def tiny(**changes):
+    """A run of a second on `bars`."""
+    config = Config(layers=[6, 3], depth=2, K=4, batch_size=250, epochs=4)
+    config.dataset.name, config.dataset.image_shape = "bars", [4, 4]
+    config.dataset.n_features = 16
+    config.stop.patience = None
+    config.eval.every, config.eval.K, config.eval.final_K = 1, 5, 15
+    config.eval.z_outer, config.eval.final_z_outer, config.eval.z_inner = 20, 300, 5
+    for key, value in changes.items():
+        node = config
+        *path, last = key.split("__")
+        for name in path:
+            node = getattr(node, name)
+        setattr(node, last, value)
+    return config
+
+
+def metrics(directory):
+    return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+
+
+def without_clock(records):
+    return [{k: v for k, v in record.items() if k != "seconds"} for record in records]
+
+
+def numbers(results):
+    return {**results, "train": {**results["train"], "seconds": None}}
+
+
+def saved(directory):
+    config = load(directory / "config.yaml")
+    return read_checkpoint(directory, config, saved_like(config)[1])
+
+
+def assert_same_state(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+class StopAt:
+    """Asks to stop when a given number of chunks, and of tiles of estimates, have been done."""
+
+    def __init__(self, monkeypatch, chunks):
+        self.left = chunks
+        original = training.Training.heed_signals
+
+        def heed(loop, *tiles):
+            self.left -= 1
+            if self.left == 0:
+                loop.stop.signal = "SIGTERM"
+            original(loop)
+
+        monkeypatch.setattr(training.Training, "heed_signals", heed)
