@@ -12,6 +12,8 @@ from omegaconf import OmegaConf
 
 from bihm.taper import layer_sizes
 
+MOST_LAYERS = 1000
+
 
 @dataclass
 class ModelConfig:
@@ -120,8 +122,9 @@ def register() -> None:
 
 
 def _resolve_layers(depth: int, n_features: int | None) -> list[int] | None:
-    # A file's width is not known before it is read; `finish` fills the sizes in then.
-    if n_features is None or depth < 1:
+    # A file's width is not known before it is read; `read_dataset` fills the sizes in then. What makes no
+    # sense is for the checks to refuse.
+    if n_features is None or n_features < 1 or not 1 <= depth <= MOST_LAYERS:
         return None
     return layer_sizes(depth, n_features)
 
