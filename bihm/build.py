@@ -72,6 +72,12 @@ def read_dataset(config: Config) -> Dataset:
             f"dataset.n_features={width} but {config.dataset.name} has {dataset.n_features} features"
         )
     config.dataset.n_features = dataset.n_features
+    shape = config.dataset.image_shape
+    if shape is not None and math.prod(shape) != dataset.n_features:
+        raise ConfigError(
+            f"dataset.image_shape={shape} does not fit the {dataset.n_features} features of "
+            f"{config.dataset.name}"
+        )
     if config.layers is None:
         config.layers = layer_sizes(config.depth, dataset.n_features)
     _check_size(config.layers, dataset.n_features)

@@ -50,7 +50,9 @@ class InstalledConfigs(ImportlibResourcesConfigSource):
 
     def __init__(self, provider: str, path: str) -> None:
         if provider in ("main", "command-line") or provider.startswith("hydra.searchpath"):
-            raise ConfigError(f"{path}: pkg:// imports a package; give a folder, as file:///a/folder")
+            raise ConfigError(
+                f"{path}: pkg:// imports a package; give a folder, as file:///a/folder"
+            )
         super().__init__(provider, path)
 
 
@@ -70,7 +72,6 @@ class TrustedLoader(ConfigLoaderImpl):
         composed = super().load_configuration(config_name, overrides, *args, **kwargs)
         _check(composed, {word.key_or_group for word in words})
         return composed
-
 
     def _process_config_searchpath(self, *args: Any) -> None:
         with warnings.catch_warnings():
@@ -120,7 +121,7 @@ def _check(composed: DictConfig, given: set[str]) -> None:
     if OmegaConf.get_type(composed.hydra) is not HydraConf:
         raise ConfigError("hydra/config is Hydra's own file; no other may stand in its place")
     _check_keys("hydra", ours, HydraConf)  # what + slipped past Hydra's composition
-    _check_output(ours)
+    _check_output(raw, ours)
     _refuse_if(ours["callbacks"] not in ({}, HOOKS), "hydra.callbacks", "it names what to call")
     for name in ("launcher", "sweeper"):
         _check_plugin(name, ours[name], given)
@@ -132,14 +133,20 @@ def _check(composed: DictConfig, given: set[str]) -> None:
             raise ConfigError(f"{key} may only stand on the command line, as {key}=VALUE")
 
 
-def _check_output(ours: dict[str, Any]) -> None:
-    """Refuse what Hydra would fall over with half a run directory made."""
+def _check_output(raw: dict[Any, Any], ours: dict[str, Any]) -> None:
+    """Refuse what Hydra would fall over with half a run directory made, or made elsewhere."""
+    for group in ("model", "dataset"):
+        name = raw[group].get("name") if isinstance(raw.get(group), dict) else None
+        if "/" in str(name):
+            raise ConfigError(f"{group}.name={name} must be one word: it names a folder")
     for name in ("run", "sweep"):
         if not ours[name]["dir"]:
             raise ConfigError(f"hydra.{name}.dir is empty; give a folder")
     inner = ours["output_subdir"]
     if inner is not None and Path(inner).name != inner:
-        raise ConfigError(f"hydra.output_subdir={inner} must be one name: it lies in the run directory")
+        raise ConfigError(
+            f"hydra.output_subdir={inner} must be one name: it lies in the run directory"
+        )
     verbose = ours["verbose"]
     listed = verbose if isinstance(verbose, list) else [verbose]
     if not (isinstance(verbose, bool) or all(isinstance(name, str) for name in listed)):

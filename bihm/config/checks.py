@@ -13,6 +13,15 @@ MOST = 2**31 - 1  # what the machine counts with
 MOST_UNITS = 10**6
 
 
+def check_flat(plain: Any) -> None:
+    """Refuse lists in lists of sizes, which OmegaConf lets pass for lists of numbers."""
+    shape = plain["dataset"].get("image_shape") if isinstance(plain.get("dataset"), dict) else None
+    for name, sizes in (("layers", plain.get("layers")), ("dataset.image_shape", shape)):
+        for i, size in enumerate(sizes if isinstance(sizes, list) else []):
+            if isinstance(size, list | dict):
+                raise ConfigError(f"{name}[{i}] must be a whole number, got {size!r}")
+
+
 def check_depth(config: Config, depth_given: bool) -> None:
     if config.layers is None:
         return
@@ -60,7 +69,6 @@ def check(config: Config) -> None:
     _require_number("max_seconds", config.max_seconds, zero=False)
     if config.layers is not None:
         for i, size in enumerate(config.layers):
-            _require(type(size) is int, f"layers[{i}] must be a whole number, got {size!r}")
             _require_whole(f"layers[{i}]", size, most=MOST_UNITS)
     _check_dataset(config.dataset)
     _check_model(config)

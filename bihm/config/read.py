@@ -7,7 +7,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bihm.config.checks import check, check_depth
+from bihm.config.checks import check, check_depth, check_flat
 from bihm.config.explain import explain
 from bihm.config.schema import Config, flatten
 from bihm.errors import ConfigError
@@ -24,6 +24,7 @@ def parse(raw: DictConfig, given: Iterable[str] = ()) -> Config:
     try:
         # Merging once more into the schema refuses what `+key=value` slipped past Hydra's composition.
         plain = OmegaConf.to_container(raw, resolve=True)
+        check_flat(plain)
         merged = OmegaConf.merge(OmegaConf.structured(Config), plain)
         config = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:

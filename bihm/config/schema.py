@@ -3,7 +3,7 @@
 The fields' meaning is told where a user reads it, in `configs/train.yaml`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -129,7 +129,7 @@ def _resolve_layers(depth: int, n_features: int | None) -> list[int] | None:
     return layer_sizes(depth, n_features)
 
 
-def _resolve_len(layers: list[int] | None, depth: int) -> int:
+def _resolve_len(layers: Sequence[Any] | None, depth: int) -> int:
     return depth if layers is None else len(layers)
 
 

@@ -52,7 +52,7 @@ def find(name: str) -> Path | None:
     if name == "digits":
         return HERE / "digits.npz"
     candidates = (folder / f"{name}.npz" for folder in folders())
-    return next((path for path in candidates if path.is_file()), None)
+    return next((path for path in candidates if os.path.isfile(path)), None)
 
 
 def check_rows(wanted: Entry, arrays: dict[str, np.ndarray], where: str) -> list[str]:
