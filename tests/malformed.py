@@ -1,4 +1,4 @@
-"""Runs a command as a user would, but in this process, and holds what came of it against one row of a table.
+"""Runs a command as a user would, but in this process, and holds the outcome against one row of a table.
 
 A row is (words, exit code, fragment): the words as one string, split at blanks, or as a list; the fragment
 must stand in the one line that the command prints.

@@ -50,6 +50,9 @@ class Job:
 
 
 def _train(config: schema.Config, directory: Path, interactive: bool) -> float:
+    from bihm.data import require
+
+    require(config.dataset.name, config.dataset.path)
     from bihm.runtime import configure_jax  # jax takes a second to import: not before it is needed
 
     configure_jax()

@@ -17,9 +17,7 @@ from typing import Any
 
 import hydra._internal.hydra
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.core_plugins.importlib_resources_config_source import (
-    ImportlibResourcesConfigSource,
-)
+from hydra._internal.core_plugins import importlib_resources_config_source as hydras
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra.conf import HydraConf
 from hydra.core.config_store import ConfigStore
@@ -42,11 +40,14 @@ TEXTS = re.compile(r"\$\{(hydra\.(sweep\.dir|run\.dir|job\.name)|(now|oc\.env):[
 def install() -> None:
     """Make Hydra compose through `TrustedLoader` from now on."""
     hydra._internal.hydra.ConfigLoaderImpl = TrustedLoader  # type: ignore[misc]
-    SourcesRegistry.instance().types["pkg"] = InstalledConfigs
+    SourcesRegistry.instance().types["pkg"] = ImportlibResourcesConfigSource
 
 
-class InstalledConfigs(ImportlibResourcesConfigSource):
-    """Hydra's `pkg://`, which imports the package, for Hydra and its plugins alone."""
+class ImportlibResourcesConfigSource(hydras.ImportlibResourcesConfigSource):
+    """Hydra's `pkg://`, which imports the package, for Hydra and its plugins alone.
+
+    The name must be Hydra's: by it a launcher's process knows that the class is registered already.
+    """
 
     def __init__(self, provider: str, path: str) -> None:
         if provider in ("main", "command-line") or provider.startswith("hydra.searchpath"):
@@ -69,14 +70,12 @@ class TrustedLoader(ConfigLoaderImpl):
         """
         words = OverridesParser.create().parse_overrides(overrides)
         _check_words(words)
-        composed = super().load_configuration(config_name, overrides, *args, **kwargs)
+        with warnings.catch_warnings():
+            # A folder that is not there; a file that takes the place of one of Hydra's or ours.
+            warnings.simplefilter("error", UserWarning)
+            composed = super().load_configuration(config_name, overrides, *args, **kwargs)
         _check(composed, {word.key_or_group for word in words})
         return composed
-
-    def _process_config_searchpath(self, *args: Any) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)  # a folder that is not there
-            super()._process_config_searchpath(*args)
 
 
 def _check_words(words: list[Override]) -> None:
@@ -117,9 +116,6 @@ def _check(composed: DictConfig, given: set[str]) -> None:
     ours.pop("env", None)  # a group of Hydra's that its own schema forgot
     for path, key, value in _walk(raw):
         _refuse_if(key in CALLS, path, f"{value!r} names what to call")
-    # Hydra's own types keep a text a text; a file hydra/config.yaml of somebody would do away with them.
-    if OmegaConf.get_type(composed.hydra) is not HydraConf:
-        raise ConfigError("hydra/config is Hydra's own file; no other may stand in its place")
     _check_keys("hydra", ours, HydraConf)  # what + slipped past Hydra's composition
     _check_output(raw, ours)
     _refuse_if(ours["callbacks"] not in ({}, HOOKS), "hydra.callbacks", "it names what to call")
@@ -130,7 +126,7 @@ def _check(composed: DictConfig, given: set[str]) -> None:
     for name in ours["job"]["env_set"]:
         key = f"hydra.job.env_set.{name}"
         if key not in given and name not in ours["job"]["env_copy"]:
-            raise ConfigError(f"{key} may only stand on the command line, as {key}=VALUE")
+            raise ConfigError(f"{key} may only stand on the command line, as +{key}=VALUE")
 
 
 def _check_output(raw: dict[Any, Any], ours: dict[str, Any]) -> None:

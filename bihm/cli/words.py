@@ -1,4 +1,4 @@
-"""The words of `bihm-train` before Hydra sees them: what is wrong is said in one line, nothing is unpickled."""
+"""The words of `bihm-train` before Hydra sees them: one line for what is wrong, nothing is unpickled."""
 
 import os
 from collections.abc import Sequence

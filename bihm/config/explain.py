@@ -11,7 +11,10 @@ from bihm.config.schema import Config, flatten
 def explain(error: Exception) -> str:
     """Say in one line what a user's command got wrong."""
     if isinstance(error, OverrideParseException):
-        return f"{error.override!r} cannot be read; a word is key=value, lists are [a,b], texts may be quoted"
+        return (
+            f"{error.override!r} cannot be read; a word is key=value, a list [a,b], "
+            "and a text may be quoted"
+        )
     texts = [str(error), str(error.__cause__ or error.__context__ or "")]
     whole = "\n".join(texts)
     if found := re.search(r"Could not override '([^']+)'", whole):

@@ -42,12 +42,19 @@ def load(path: Path) -> Config:
         ConfigError: the file is damaged, or not a configuration of this version.
     """
     try:
-        raw = OmegaConf.load(path)
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        text = path.read_text(encoding="utf-8")
+        # Aliases of aliases grow without bounds; no configuration that we wrote has any.
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
+            raise ConfigError(f"{path}: has aliases (*), which a run's configuration never has")
+        raw = OmegaConf.create(text)
+    except (OSError, ValueError, yaml.YAMLError, RecursionError, OmegaConfBaseException) as error:
         raise ConfigError(f"{path}: cannot be read ({type(error).__name__})") from error
     if not isinstance(raw, DictConfig):
         raise ConfigError(f"{path}: not a configuration")
-    return parse(raw)
+    config = parse(raw)
+    if config.layers is None or config.dataset.n_features is None:
+        raise ConfigError(f"{path}: is no run's configuration: it lacks layers or n_features")
+    return config
 
 
 def differences(saved: Config, wanted: Config) -> list[str]:

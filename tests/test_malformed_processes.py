@@ -1,0 +1,50 @@
+"""One row of each kind as a process of its own: all that a user sees, Python's and Hydra's output too."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from malformed import SECONDS
+from malformed_files import MADE
+
+ROWS = [
+    ("train +foo=1", 2, "there is no key 'foo'"),
+    ("train K=[1", 2, "'K=[1' cannot be read"),
+    ("train dataset=file dataset.path=bomb.npz", 3, "claims 1000000000000000 bytes"),
+    ("train hydra.run.dir=/dev/null/x", 2, "/dev/null/x: Not a directory"),
+    ("train -m K=abc,3", 2, "K=abc: Value 'abc'"),
+    ("train -m hydra.launcher._target_=os.system", 2, "'os.system' is no installed launcher"),
+    ("data import zero.csv --name mine", 3, "zero.csv: is no regular file"),
+    ("evaluate run=nothing", 2, "run=nothing is not a run directory"),
+    ("sample run=nothing n=abc", 2, "n must be a whole number, got 'abc'"),
+]
+
+
+def timed(words, cwd):
+    start = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", f"from bihm.cli.{words[0]} import main; main()", *words[1:]],
+        cwd=cwd,
+        env=os.environ | {"BIHM_DATA": str(cwd / "nothing")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    return done, time.perf_counter() - start
+
+
+@pytest.mark.parametrize(("words", "code", "fragment"), ROWS)
+def test_a_process_says_one_line_and_is_quick(words, code, fragment, tmp_path):
+    for name in ("bomb.npz", "zero.csv"):
+        MADE[name](tmp_path / name)
+    before = sorted(tmp_path.rglob("*"))
+    done, seconds = timed(words.split(), tmp_path)
+    if seconds >= SECONDS:  # perhaps the machine was busy
+        seconds = timed(words.split(), tmp_path)[1]
+    assert (done.returncode, done.stderr.count("\n")) == (code, 1), done.stderr
+    assert done.stderr.startswith("bihm-")
+    assert fragment in done.stderr
+    assert seconds < SECONDS
+    assert sorted(tmp_path.rglob("*")) == before
