@@ -181,7 +181,38 @@ HYDRA = [
     (T + "-m hydra.sweeper.foo=0 K=1,2", 2, "there is no key 'hydra.sweeper.foo'"),
 ]
 
+E, S = "bihm-eval ", "bihm-sample "
+RUNS = [
+    (E.strip(), 2, "run=... is missing; `bihm-eval --help` shows all keys"),
+    (E + "outputs/a", 2, "there is no key 'outputs/a'"),
+    (E + "run=nothing", 2, "run=nothing is not a run directory: it has no config.yaml"),
+    (E + "run=/dev/null", 2, "run=/dev/null is not a run directory"),
+    (E + "run=/dev/null/x", 2, "run=/dev/null/x is not a run directory"),
+    (E + "run=" + LONG, 2, "is not a run directory"),
+    ([E.strip(), "run=a\0b"], 2, r"run=a\x00b is not a run directory"),
+    ([E.strip(), "run=a\nb"], 2, r"run=a\nb is not a run directory"),
+    ([E.strip(), "run=a\udcff"], 2, r"run=a\udcff is not a run directory"),
+    (E + "run=a K=0", 2, "K must be at least 1 and below 2**31, got 0"),
+    (E + "run=a K=1e3", 2, "K must be a whole number, got '1e3'"),
+    (E + "run=a K=99999999999", 2, "K must be at least 1 and below 2**31"),
+    (E + "run=a K=" + "9" * 5000, 2, "K must be a whole number"),
+    (E + "run=a split=vaild", 2, "split must be one of train, valid, test, got 'vaild'"),
+    (E + "run=a per_example=1", 2, "per_example must be true or false, got '1'"),
+    (E + "run=a run=b", 2, "run is given twice"),
+    (E + "run=", 2, "run needs a value: run=..."),
+    (E + "run=a --K=3", 2, "there is no key '--K'; did you mean 'K'?"),
+    (S.strip(), 2, "run=... is missing; `bihm-sample --help` shows all keys"),
+    (S + "run=nothing", 2, "run=nothing is not a run directory"),
+    (S + "run=a n=1.5", 2, "n must be a whole number, got '1.5'"),
+    (S + "run=a method=gibbs", 2, "method must be one of ancestral, resample, chain, got 'gibbs'"),
+    (S + "run=a sweps=3", 2, "there is no key 'sweps'; did you mean 'sweeps'?"),
+    ([S.strip(), "run=a", "mask"], 2, "mask needs a value: mask=..."),
+    ([S.strip(), "run=a", "\x1b[2J=3"], 2, r"there is no key '\x1b[2J'"),
+]
 
-@pytest.mark.parametrize("row", KEYS + SYNTAX + OPTIONS + VALUES + CHOICES + HYDRA, ids=name_of)
+
+@pytest.mark.parametrize(
+    "row", KEYS + SYNTAX + OPTIONS + VALUES + CHOICES + HYDRA + RUNS, ids=name_of
+)
 def test_wrong_words(row, home):
     check(row, home)
