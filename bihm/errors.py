@@ -35,6 +35,9 @@ class NumbersError(BihmError):
 
 
 class Interrupted(BihmError):
-    """Stopped by a signal after a clean checkpoint; the same command goes on."""
+    """Stopped by the signal of this name after a clean checkpoint; the same command goes on."""
 
     exit_code = 75
+
+    def __str__(self) -> str:
+        return f"stopped by {self.args[0]}; the same command goes on from here"

@@ -76,6 +76,8 @@ class Training:
     def run(self) -> TrainState:
         """Train until something ends the run, and return the best state.
 
+        A signal is heeded after the chunk, the tile of an estimate or the compilation that is under way.
+
         Raises:
             NumbersError: a loss or a gradient was not finite; the checkpoint before it stays.
             Interrupted: a signal came, and a checkpoint was written.
@@ -88,6 +90,7 @@ class Training:
             else:
                 self._next_phase()
         self.save()
+        self._show_pictures()
         self.checkpoints.wait()
         return self.best
 
@@ -151,11 +154,17 @@ class Training:
         if self.memory.evaluated_step == self.step:
             return
         rig, config = self.rig, self.rig.config
-        scalars = self.tally.take()
+        scalars: dict[str, float] = {}
         params = evaluated_params(self.state)
         block = block_size(config.eval.K)
         estimates = estimate_split(
-            rig.keys.valid, rig.structure, params, self.valid_rows, config.eval.K, block=block
+            rig.keys.valid,
+            rig.structure,
+            params,
+            self.valid_rows,
+            config.eval.K,
+            block=block,
+            report=self.heed_signals,
         )
         for name, values in estimates._asdict().items():
             scalars[f"valid/{name}"], sem = mean_and_sem(values)
@@ -163,8 +172,11 @@ class Training:
                 scalars[f"valid/{name}_sem"] = sem
         if config.model.name == "bihm":
             outer, inner = config.eval.z_outer, config.eval.z_inner
-            log_z = estimate_log_z(rig.keys.log_z, rig.structure, params, outer, inner)
+            log_z = estimate_log_z(
+                rig.keys.log_z, rig.structure, params, outer, inner, self.heed_signals
+            )
             scalars |= {"valid/two_log_z": log_z.mean, "valid/two_log_z_stderr": log_z.stderr}
+        scalars |= self.tally.take()  # not before: whoever stops in an estimate comes back to it
         for name, leaf in zip(self.tally.parameter_names, jax.tree.leaves(params), strict=True):
             scalars[f"weight_norm/{name}"] = float(np.linalg.norm(np.asarray(leaf)))
         self._remember(scalars[f"valid/{rig.score}"])
@@ -181,8 +193,8 @@ class Training:
             self.memory.best_score, self.memory.best_epoch = score, self.epoch
             self.best = _copy(self.state)
 
-    def heed_signals(self) -> None:
-        """Save and stop if a signal asked for it.
+    def heed_signals(self, *_: int) -> None:
+        """Save and stop if a signal asked for it; between two tiles of an estimate as well.
 
         Raises:
             Interrupted: it did.
@@ -190,11 +202,12 @@ class Training:
         if self.stop.signal is not None:
             self.save()
             self.checkpoints.wait()
-            raise Interrupted(f"stopped by {self.stop.signal}; the same command goes on from here")
+            raise Interrupted(self.stop.signal)
 
     def _save_if_due(self) -> None:
         if time.monotonic() - self._saved >= self.rig.config.checkpoint.every_seconds:
             self.save()
+            self._show_pictures()
 
     def save(self) -> None:
         """Start to write a checkpoint of this moment; `checkpoints.wait` returns when it is there."""
@@ -203,8 +216,11 @@ class Training:
         self.memory.totals, self.memory.steps = self.tally.totals, self.tally.steps
         memory: dict[str, Any] = asdict(self.memory)
         self.checkpoints.save(Checkpoint(self.state, self.best, memory))
-        gallery.show(self.book, self.rig, self.best, self.step)
         self._saved = time.monotonic()
+
+    def _show_pictures(self) -> None:
+        """As often as there is a checkpoint; who is asked to stop has no time for them."""
+        gallery.show(self.book, self.rig, self.best, self.step)
 
     def _seconds(self) -> float:
         return time.monotonic() - self._began

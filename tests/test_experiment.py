@@ -163,13 +163,13 @@ def test_another_configuration_may_not_go_on_in_the_same_directory(finished):
 
 
 class StopAt:
-    """Asks to stop when a given number of chunks have been done."""
+    """Asks to stop when a given number of chunks, and of tiles of estimates, have been done."""
 
     def __init__(self, monkeypatch, chunks):
         self.left = chunks
         original = training.Training.heed_signals
 
-        def heed(loop):
+        def heed(loop, *tiles):
             self.left -= 1
             if self.left == 0:
                 loop.stop.signal = "SIGTERM"
@@ -195,9 +195,9 @@ def whole(tmp_path_factory):
         return directory, train(tiny(**RESUMED), directory)
 
 
-@pytest.mark.parametrize("stops", [[3], [1, 2, 1], [9]])
+@pytest.mark.parametrize("stops", [[3], [1, 2, 1], [5], [30]])
 def test_an_interrupted_run_goes_on_bit_for_bit(tmp_path, monkeypatch, whole, stops):
-    """In the middle of epochs, at their end, during the final estimates, several times."""
+    """In the middle of epochs, at their end, in estimates on the way and at the end, several times."""
     monkeypatch.setattr("bihm.build.LONGEST_CHUNK", 7)
     for chunks in stops:
         with monkeypatch.context() as patch:

@@ -69,6 +69,35 @@ def test_each_conditional_is_its_equation(spec):
     np.testing.assert_allclose(np.exp(log_prob).sum(axis=1), 1, rtol=1e-5)
 
 
+def test_a_nade_walks_right_where_its_exponentials_would_leave_their_range():
+    """Hidden inputs of -100 that a later bit takes back to 0: out of float32's reach as exp(-u)."""
+    layer = layer_of("nade")
+    layer.m[...] = layer.m[...].at[0].set(-100.0).at[1].set(100.0).at[2].set(101.0)
+    h, y = bits(UNITS)[:, None, :], bits(INPUTS)[None, :, :]
+    log_prob = layer.log_prob(h, y)
+    np.testing.assert_allclose(np.exp(log_prob).T, conditional_table(layer), rtol=2e-4)
+    noise = jax.random.uniform(jax.random.key(0), (40, 2**INPUTS, UNITS))
+    drawn, log_p = layer.sample_and_log_prob(noise, y)
+    np.testing.assert_allclose(log_p, layer.log_prob(drawn, y), rtol=1e-6)
+    structure, params = nnx.split(layer, nnx.Param)
+    grads = jax.grad(lambda w: nnx.merge(structure, w).log_prob(h, y).sum())(params)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
+
+
+def test_both_forms_of_a_nade_walk_have_the_same_derivative(monkeypatch):
+    structure, params = nnx.split(layer_of("nade"), nnx.Param)
+    h, y = bits(UNITS)[:, None, :], bits(INPUTS)[None, :, :]
+
+    def grads():
+        return jax.grad(lambda w: nnx.merge(structure, w).log_prob(h, y).sum())(params)
+
+    in_products = grads()
+    monkeypatch.setattr("bihm.layers.nade_walk.LARGEST_INPUT", -1.0)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), in_products, grads()
+    )
+
+
 @pytest.mark.parametrize("spec", AUTOREGRESSIVE, ids=spec_name)
 def test_a_unit_depends_on_those_drawn_before_it_and_on_no_other(spec):
     """With noise fixed, forcing the outcome of one unit changes later units only."""

@@ -14,7 +14,8 @@ from omegaconf.errors import OmegaConfBaseException
 from bihm import config as schema
 from bihm import paths
 from bihm.cli import imports, sweep, trust, words
-from bihm.errors import BihmError, ConfigError
+from bihm.errors import BihmError, ConfigError, Interrupted
+from bihm.signals import hand_on
 
 PROGRAM = "bihm-train"
 
@@ -35,18 +36,28 @@ class Job:
         overrides = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)
         assert isinstance(overrides, list)
         single = hydra_config.mode == RunMode.RUN
+        launcher = str(hydra_config.launcher["_target_"])
         try:
             config = schema.parse(raw, [part.partition("=")[0].lstrip("+~") for part in overrides])
             return _train(config, directory, interactive=single and sys.stdout.isatty())
         except (BihmError, OSError, MemoryError) as caught:
             # The disk's refusals, a full one above all, are no reason for a traceback either.
             error = caught if isinstance(caught, BihmError) else BihmError(str(caught))
-            if not single:
-                _record_failure(directory, error)
-                raise error from caught
-            _remove_if_unused(directory, Path(hydra_config.runtime.cwd))
+            if single:
+                _remove_if_unused(directory, Path(hydra_config.runtime.cwd))
+                self.error = error
+                return None
+            _record_failure(directory, error)
+            if isinstance(error, Interrupted):
+                self._end_sweep(error, here=launcher.endswith("BasicLauncher"))
+            raise error from caught
+
+    def _end_sweep(self, error: Interrupted, here: bool) -> None:
+        """A scheduler's own handler may requeue the job; a sweep in this process does not go on."""
+        hand_on(error.args[0])
+        if here:
             self.error = error
-            return None
+            raise KeyboardInterrupt  # Hydra takes any Exception for this one job's misfortune
 
 
 def _train(config: schema.Config, directory: Path, interactive: bool) -> float:
@@ -93,13 +104,18 @@ def main() -> None:
     except BihmError as error:
         job.error = error
     except KeyboardInterrupt:
-        print(f"{PROGRAM}: interrupted", file=sys.stderr)
-        code = 130
+        if not isinstance(job.error, Interrupted):
+            print(f"{PROGRAM}: interrupted", file=sys.stderr)
+            code = 130
     except Exception as error:
         if job.called and not isinstance(error, HydraException | OmegaConfBaseException):
             raise  # a defect of ours, not the command's
         job.error = ConfigError(schema.explain(error))
-    if not sweep.report_sweep():
+    finished = sweep.report_sweep()
+    if isinstance(job.error, Interrupted) and not code:
+        print(f"{PROGRAM}: {job.error}", file=sys.stderr)
+        code = job.error.exit_code
+    elif not finished:
         code = code or 1
     elif job.error is not None:
         print(f"{PROGRAM}: {job.error}", file=sys.stderr)

@@ -1,6 +1,5 @@
 """The conditional neural autoregressive distribution estimator: hidden units that follow the bits drawn."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -16,8 +15,9 @@ from bihm.layers.conditional import (
     input_weights,
     plus,
 )
+from bihm.layers.nade_walk import draw_units, hidden_terms, known_hidden_terms
 from bihm.layers.order import in_order, in_place, initial_order
-from bihm.numerics import bernoulli_log_prob, bernoulli_sample
+from bihm.numerics import bernoulli_log_prob
 from bihm.types import Array, Bits, Float
 
 
@@ -87,103 +87,8 @@ class Nade(nnx.Module):
         """Draw one unit after the other; return them in their order with what V adds to their logits."""
         base, v, m = map(stop_gradient, self._hidden_inputs(y))
         linear = stop_gradient(drive(y, self.w, self.b))
-        by_unit = [
+        noise_by_unit, linear_by_unit = (
             in_order(jnp.moveaxis(jnp.broadcast_to(x, noise.shape), -1, 0), self.order)
             for x in (noise, linear)
-        ]
-
-        def draw(
-            carry: tuple[Array, Array], step: tuple[Array, ...]
-        ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-            state, h_before = carry
-            noise_i, linear_i, v_i, m_before = step
-            state = state + _outer(h_before, m_before)
-            term = jax.nn.sigmoid(state) @ v_i
-            h_i = bernoulli_sample(noise_i, linear_i + term)
-            return (state, h_i), (h_i, term)
-
-        lead = noise.shape[:-1]
-        start = (jnp.broadcast_to(base, (*lead, base.shape[-1])), jnp.zeros(lead, noise.dtype))
-        _, (bits, terms) = jax.lax.scan(draw, start, (*by_unit, v, _before(m)))
-        return bits, terms
-
-
-def hidden_terms(
-    h: Bits[Array, " units *lead_h"],
-    base: Float[Array, "*lead_y hidden"],
-    v: Float[Array, "units hidden"],
-    m: Float[Array, "units hidden"],
-) -> Float[Array, " units *lead"]:
-    """V_i s(base + M_{<i} h_<i) for each unit i, never more than one unit's hidden layer at a time."""
-
-    def visit(
-        moved: Float[Array, "*lead_h hidden"], step: tuple[Array, ...]
-    ) -> tuple[Array, Array]:
-        h_before, v_i, m_before = step
-        moved = moved + _outer(h_before, m_before)
-        return moved, jax.nn.sigmoid(plus(base, moved)) @ v_i
-
-    start = jnp.zeros((*h.shape[1:], base.shape[-1]), base.dtype)
-    _, terms = jax.lax.scan(visit, start, (_before(h), v, _before(m)))
-    return terms
-
-
-def _before(x: Float[Array, " units *rest"]) -> Float[Array, " units *rest"]:
-    """For each unit the row of the one before it, zeros for the first.
-
-    A step that changes its carry first and reads it afterwards can do so in place; the other way
-    round, the compiler copies it.
-    """
-    return jnp.concatenate([jnp.zeros_like(x[:1]), x[:-1]])
-
-
-def _outer(h: Array, m: Array) -> Array:
-    return h[..., None] * m.reshape(*[1] * h.ndim, -1)
-
-
-@jax.custom_vjp
-def known_hidden_terms(terms: Array, h: Array, base: Array, v: Array, m: Array) -> Array:
-    """`terms`, which must be `hidden_terms(h, base, v, m)`, with its derivative in base, v and m.
-
-    The derivative walks the units backwards. It takes their bits out of the hidden layer again, so nothing
-    of the forward walk need be kept: memory is that of one unit, and a sampler's walk serves as well.
-    """
-    return terms
-
-
-def _forward(
-    terms: Array, h: Array, base: Array, v: Array, m: Array
-) -> tuple[Array, tuple[Array, ...]]:
-    return terms, (h, base, v, m)
-
-
-def _backward(kept: tuple[Array, ...], g: Array) -> tuple[Array | None, ...]:
-    h, base, v, m = kept
-    lead = g.shape[1:]
-
-    def visit(
-        carry: tuple[Array, Array], step: tuple[Array, ...]
-    ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-        moved, later = carry  # M_{<=i} h_<=i, and what reaches the hidden layers of later units
-        h_i, h_before, g_i, v_i, m_i = step
-        moved = moved - _outer(h_i, m_i)
-        z = jax.nn.sigmoid(plus(base, moved))
-        later = later + _outer(g_i, v_i) * z * (1 - z)
-        d_m_before = jnp.tensordot(jnp.broadcast_to(h_before, lead), later, len(lead))
-        return (moved, later), (jnp.tensordot(g_i, z, len(lead)), d_m_before)
-
-    start = (jnp.tensordot(h, m, ((0,), (0,))), jnp.zeros((*lead, base.shape[-1]), base.dtype))
-    steps = (h, _before(h), g, v, m)
-    (_, d_hidden), (d_v, d_m_before) = jax.lax.scan(visit, start, steps, reverse=True)
-    d_m = jnp.roll(d_m_before, -1, axis=0)  # nothing is before the first: its row is zero
-    return None, None, _sum_to(d_hidden, base.shape[:-1]), d_v, d_m
-
-
-def _sum_to(x: Float[Array, "*lead hidden"], lead: tuple[int, ...]) -> Float[Array, "*less hidden"]:
-    """Sum over the leading axes that an argument of leading shape `lead` was broadcast over."""
-    x = jnp.sum(x, axis=tuple(range(x.ndim - 1 - len(lead))))
-    stretched = tuple(i for i, n in enumerate(lead) if n == 1 and x.shape[i] != 1)
-    return jnp.sum(x, axis=stretched, keepdims=True)
-
-
-known_hidden_terms.defvjp(_forward, _backward)
+        )
+        return draw_units(noise_by_unit, linear_by_unit, base, v, m)
