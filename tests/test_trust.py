@@ -103,6 +103,11 @@ FILES = [
     ),
     ("experiment/evil", "K: !!python/object/apply:canary.sing []", "could not determine"),
     ("experiment/evil", "K: !!python/name:canary.sing", "could not determine"),
+    (
+        "experiment/evil",
+        "hydra: {sweeper: {params: {+hydra.job.env_set.PATH: x}}}",
+        "it sets Hydra's own keys",
+    ),
     ("hydra/callbacks/sweep", "x: {_target_: canary.sing}", "hydra/callbacks/sweep"),
     ("hydra/config", "callbacks: {x: {_target_: canary.sing}}", "hydra/c"),
     ("hydra/launcher/evil", "_target_: canary.sing", "no installed launcher"),

@@ -30,6 +30,7 @@ from bihm.errors import ConfigError
 
 MOST_JOBS = 10_000
 CALLS = {"_target_", "_args_", "_partial_", "_recursive_", "_convert_"}
+COMMANDS = ("setup", "additional_parameters", "srun_args", "python")  # of a cluster's script
 HANDLERS = ("logging.StreamHandler", "logging.FileHandler", "logging.NullHandler")
 STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 LOG_FILE = "${hydra.runtime.output_dir}/train.log"
@@ -191,7 +192,12 @@ def _check_plugin(kind: str, node: Any, given: set[str]) -> None:
         _refuse_if("${" in TEXTS.sub("", text), path, f"{text!r} is computed")
         # A line of its own would be a command in the script that a cluster runs.
         _refuse_if(not text.isprintable(), path, f"{text!r} has more than one line")
-        if key in ("setup", "additional_parameters") and value and path not in given:
+        # A sweeper turns its params into words, and words may do what files may not.
+        hidden = path.startswith("hydra.sweeper.params.") and str(key).lstrip("+~").startswith(
+            "hydra"
+        )
+        _refuse_if(hidden, path, "it sets Hydra's own keys")
+        if key in COMMANDS and value and path not in given:
             raise ConfigError(f"{path} may only stand on the command line: it holds commands")
 
 
