@@ -20,7 +20,7 @@ MAINS = {
     "bihm-eval": evaluate.main,
     "bihm-sample": sample.main,
 }
-SECONDS = 3
+SECONDS = 3  # of the processor: a busy machine must not fail a row
 
 
 def words_of(row: tuple) -> list[str]:
@@ -61,7 +61,7 @@ def attempt(words: list[str]) -> tuple[int, str, str, float]:
     """Exit code, stdout, stderr, seconds; an exception other than an exit is a failed test."""
     out, err = io.StringIO(), io.StringIO()
     argv, sys.argv = sys.argv, list(words)
-    code, start = 0, time.perf_counter()
+    code, start = 0, time.process_time()
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             MAINS[words[0]]()
@@ -69,7 +69,7 @@ def attempt(words: list[str]) -> tuple[int, str, str, float]:
         code = leaving.code
     finally:
         sys.argv = argv
-    return code, out.getvalue(), err.getvalue(), time.perf_counter() - start
+    return code, out.getvalue(), err.getvalue(), time.process_time() - start
 
 
 def check(row: tuple, home: Path) -> None:
@@ -77,8 +77,6 @@ def check(row: tuple, home: Path) -> None:
     words, (_, code, fragment) = words_of(row), row
     before = sorted(home.parent.rglob("*"))
     got, _, err, seconds = attempt(words)
-    if seconds >= SECONDS:  # perhaps the machine was busy
-        *_, seconds = attempt(words)
     assert (got, err.count("\n")) == (code, 1), err
     assert err.startswith(f"{words[0]}: "), err
     assert fragment in err, err
