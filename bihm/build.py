@@ -1,6 +1,7 @@
 """From a configuration to the pieces of a run: data on the device, machine, rule and optimiser."""
 
 import math
+from itertools import pairwise
 from typing import NamedTuple
 
 import jax
@@ -25,6 +26,7 @@ from bihm.objectives import Objective, make_objective
 from bihm.taper import layer_sizes
 from bihm.types import Array, Float, PRNGKey
 
+MOST_WEIGHTS = 10**9  # larger ones are typing errors, and would fill the memory before they fail
 LONGEST_CHUNK = 100  # steps between two looks at the clock and at signals
 
 
@@ -70,8 +72,15 @@ def read_dataset(config: Config) -> Dataset:
             f"dataset.n_features={width} but {config.dataset.name} has {dataset.n_features} features"
         )
     config.dataset.n_features = dataset.n_features
+    shape = config.dataset.image_shape
+    if shape is not None and math.prod(shape) != dataset.n_features:
+        raise ConfigError(
+            f"dataset.image_shape={shape} does not fit the {dataset.n_features} features of "
+            f"{config.dataset.name}"
+        )
     if config.layers is None:
         config.layers = layer_sizes(config.depth, dataset.n_features)
+    _check_size(config.layers, dataset.n_features)
     rows = len(dataset.train)
     if config.batch_size > rows:
         raise ConfigError(
@@ -79,6 +88,15 @@ def read_dataset(config: Config) -> Dataset:
             f"{config.dataset.name}"
         )
     return dataset
+
+
+def _check_size(layers: list[int], n_features: int) -> None:
+    weights = 2 * sum(a * b for a, b in pairwise([n_features, *layers]))  # of p and of q
+    if weights > MOST_WEIGHTS:
+        raise ConfigError(
+            f"layers={layers} on {n_features} features make {weights:.1e} weights; "
+            f"the most is {MOST_WEIGHTS:.0e}"
+        )
 
 
 def make_parts(

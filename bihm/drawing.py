@@ -23,6 +23,7 @@ from bihm.trained import read_run
 from bihm.types import Array, PRNGKey
 
 SWEEPS, K, PROPOSALS, INNER = 500, 10, 10_000, 10
+MOST = 10**7  # of samples, sweeps, proposals
 PART = 50  # sweeps between two looks at the keyboard, and two lines of progress
 MEANT_FOR = {"sweeps": "chain", "K": "chain", "proposals": "resample", "mask": "chain"}
 Report = Callable[[int, int], None]  # told how many of how many sweeps are done
@@ -98,6 +99,8 @@ def _check(options: Options, config: Config) -> str:
         value = getattr(options, name)
         if value is not None and value < least:
             raise ConfigError(f"{name} must be at least {least}, got {value}")
+        if value is not None and value > MOST:
+            raise ConfigError(f"{name} must be at most {MOST}, got {value}")
     if not 0 <= options.seed < 2**32:
         raise ConfigError(f"seed must lie in 0 .. 2**32 - 1, got {options.seed}")
     rule = config.model.name

@@ -15,6 +15,11 @@ class BihmError(Exception):
 
     exit_code = 1
 
+    def __str__(self) -> str:
+        # A file's name or content may hold line breaks, or codes that a terminal would obey.
+        text = super().__str__()
+        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
 
 class ConfigError(BihmError):
     """A wrong command or configuration."""

@@ -73,7 +73,9 @@ def require_run(directory: Path) -> Path:
     Raises:
         ConfigError: there is no run in it.
     """
-    if not (directory / "config.yaml").is_file():
+    if not os.path.isfile(
+        directory / "config.yaml"
+    ):  # Path.is_file raises on a name that is too long
         raise ConfigError(f"run={directory} is not a run directory: it has no config.yaml")
     return directory
 

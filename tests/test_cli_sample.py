@@ -120,6 +120,7 @@ def test_samples_are_those_of_the_best_state_and_need_no_data(run, bars, monkeyp
 
 MISTAKES = [
     (["n=0"], 2, "n must be at least 1, got 0"),
+    (["n=99999999999"], 2, "n must be at most 10000000, got 99999999999"),
     (["n=1.5"], 2, "n must be a whole number, got '1.5'"),
     (["methd=chain"], 2, "there is no key 'methd'; did you mean 'method'?"),
     (["method=gibbs"], 2, "method must be one of ancestral, resample, chain, got 'gibbs'"),

@@ -33,7 +33,14 @@ def train(cwd, *arguments, **environment):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code"), [(["--help"], 0), (["dpeth=12"], 2), (["K=0"], 2), (["--cfg", "job"], 0)]
+    ("arguments", "code"),
+    [
+        (["--help"], 0),
+        (["--cfg", "job"], 0),
+        (["dpeth=12"], 2),
+        (["K=0"], 2),
+        (["dataset=file", "dataset.path=nothing.npy"], 3),
+    ],
 )
 def test_help_and_errors_answer_before_jax_is_imported(tmp_path, arguments, code):
     done, _ = train(tmp_path, *arguments, PYTHONPROFILEIMPORTTIME="1")

@@ -4,8 +4,9 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
-from bihm.errors import BihmError, DataError
+from bihm.errors import BihmError, ConfigError, DataError
 
 EPILOG = """\
 Datasets are looked for as NAME.npz in $BIHM_DATA, then in the cache ($BIHM_CACHE, or the
@@ -13,8 +14,15 @@ platform's own place). `all` stands for every name. Exit codes: 2 a wrong comman
 or damaged."""
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong as our other commands do: in one line, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; `{self.prog} --help` shows what there is")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="bihm-data",
         description="Datasets for bihm-train: list, fetch, check, import.",
         epilog=EPILOG,
@@ -147,12 +155,14 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def main(argv: list[str] | None = None) -> None:
     """The console script `bihm-data`; exits with the README's codes, silent on success."""
-    arguments = _parser().parse_args(argv)
     try:
-        code = _run(arguments)
+        code = _run(_parser().parse_args(argv))
     except BihmError as error:
         print(f"bihm-data: {error}", file=sys.stderr)
         code = error.exit_code
+    except OSError as error:  # a cache that may not be looked at
+        print(f"bihm-data: {DataError(str(error))}", file=sys.stderr)
+        code = DataError.exit_code
     except KeyboardInterrupt:
         code = 130
     if code:

@@ -43,8 +43,8 @@ def main(argv: list[str] | None = None) -> None:
         command = parse(argv, Command, PROGRAM, USAGE)
         if (command.run is None) == (command.weights is None):
             raise ConfigError("give one of run=DIR and weights=FILE")
-        if command.K < 1:
-            raise ConfigError(f"K must be at least 1, got {command.K}")
+        if not 1 <= command.K < 2**31:
+            raise ConfigError(f"K must be at least 1 and below 2**31, got {command.K}")
         from bihm.runtime import configure_jax
 
         configure_jax()

@@ -70,6 +70,9 @@ def main(argv: list[str] | None = None) -> None:
     except BihmError as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:  # the disk refuses
+        print(f"{PROGRAM}: {BihmError(str(error))}", file=sys.stderr)
+        sys.exit(BihmError.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -25,10 +25,13 @@ class SweepFolder(Callback):
         SweepFolder.folder = Path(os.path.abspath(config.hydra.sweep.dir))
 
 
+HOOKS = {"sweep_folder": {"_target_": f"{SweepFolder.__module__}.{SweepFolder.__qualname__}"}}
+
+
 def register() -> None:
     """Add the hook to Hydra's configuration, from code: no YAML of ours names a class."""
-    hook = {"_target_": f"{SweepFolder.__module__}.{SweepFolder.__qualname__}"}
-    ConfigStore.instance().store("sweep", {"sweep_folder": hook}, group="hydra/callbacks")
+    SweepFolder.folder = None
+    ConfigStore.instance().store("sweep", HOOKS, group="hydra/callbacks")
 
 
 def report_sweep() -> bool:
@@ -40,6 +43,9 @@ def report_sweep() -> bool:
         (path.parent for path in folder.glob("*/status.json")),
         key=lambda job: (len(job.name), job.name),
     )
+    if not jobs:  # the first one's words were wrong already
+        _remove_if_empty(folder)
+        return True
     statuses = {job: _read(job / "status.json") for job in jobs}
     done = [job for job in jobs if statuses[job].get("status") == "finished"]
     print(f"\n{len(done)} of {len(jobs)} jobs finished in {folder}")
@@ -50,6 +56,22 @@ def report_sweep() -> bool:
             status = statuses[job]
             print(f"{job.name}: {status.get('status')}: {status.get('reason')}")
     return len(done) == len(jobs)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {"multirun.yaml"}:
+        (folder / "multirun.yaml").unlink(missing_ok=True)
+        remove_empty(folder, Path.cwd())
+
+
+def remove_empty(folder: Path, home: Path) -> None:
+    """Remove a folder and those above it, below `home`, as long as they are empty."""
+    while home in folder.parents:
+        try:
+            folder.rmdir()
+        except OSError:  # not empty: somebody else's
+            return
+        folder = folder.parent
 
 
 def _read(path: Path) -> dict[str, Any]:

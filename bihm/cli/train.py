@@ -9,12 +9,12 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bihm import config as schema
 from bihm import paths
-from bihm.cli import imports, sweep
+from bihm.cli import imports, sweep, trust, words
 from bihm.errors import BihmError, ConfigError, Interrupted, disk_refusals
 from bihm.signals import hand_on
 
@@ -26,22 +26,26 @@ class Job:
 
     def __init__(self) -> None:
         self.error: BihmError | None = None
+        self.called = False
 
     def __call__(self, raw: DictConfig) -> float | None:
         """Check the configuration, train, and return the score on valid for a sweeper."""
+        self.called = True
         hydra_config = HydraConfig.get()
         directory = Path(hydra_config.runtime.output_dir)
-        overrides = hydra_config.overrides.task
+        # Looking at the words one by one would resolve what ${ they hold.
+        overrides = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)
+        assert isinstance(overrides, list)
         single = hydra_config.mode == RunMode.RUN
         launcher = str(hydra_config.launcher["_target_"])
         try:
             config = schema.parse(raw, [part.partition("=")[0].lstrip("+~") for part in overrides])
             return _train(config, directory, interactive=single and sys.stdout.isatty())
-        except (BihmError, OSError) as caught:
+        except (BihmError, OSError, MemoryError) as caught:
             # The disk's refusals, a full one above all, are no reason for a traceback either.
             error = caught if isinstance(caught, BihmError) else BihmError(str(caught))
             if single:
-                _remove_if_unused(directory)
+                _remove_if_unused(directory, Path(hydra_config.runtime.cwd))
                 self.error = error
                 return None
             _record_failure(directory, error)
@@ -58,6 +62,9 @@ class Job:
 
 
 def _train(config: schema.Config, directory: Path, interactive: bool) -> float:
+    from bihm.data import require
+
+    require(config.dataset.name, config.dataset.path)
     from bihm.runtime import configure_jax  # jax takes a second to import: not before it is needed
 
     configure_jax()
@@ -67,17 +74,11 @@ def _train(config: schema.Config, directory: Path, interactive: bool) -> float:
     return float(block.get("log_p_tilde_star", block["log_p"])["mean"])
 
 
-def _remove_if_unused(directory: Path) -> None:
+def _remove_if_unused(directory: Path, home: Path) -> None:
     """Hydra makes a run's directory before we can refuse the run: leave no empty shells behind."""
-    if {path.name for path in directory.iterdir()} > {"train.log"}:
-        return
-    (directory / "train.log").unlink(missing_ok=True)
-    while directory != Path.cwd() and Path.cwd() in directory.parents:
-        try:
-            directory.rmdir()
-        except OSError:  # not empty: somebody else's
-            return
-        directory = directory.parent
+    if {path.name for path in directory.iterdir()} <= {"train.log"}:
+        (directory / "train.log").unlink(missing_ok=True)
+        sweep.remove_empty(directory, home)
 
 
 def _record_failure(directory: Path, error: BihmError) -> None:
@@ -92,6 +93,7 @@ def main() -> None:
     schema.register()
     sweep.register()
     imports.register()
+    trust.install()
     # Hydra then raises its errors instead of printing them, and what a user reads is ours to say.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     logging.raiseExceptions = False  # a full disk is told by what cannot go on, not by train.log
@@ -99,16 +101,19 @@ def main() -> None:
     run = hydra.main(version_base="1.3", config_path=str(paths.configs()), config_name="train")
     code = 0
     try:
+        words.screen(sys.argv[1:])
         with disk_refusals():
             run(lambda raw: job(raw))()  # Hydra asks for a function: it wants to know its module
     except BihmError as error:
         job.error = error
-    except (HydraException, OmegaConfBaseException) as error:
-        job.error = ConfigError(schema.explain(error))
     except KeyboardInterrupt:
         if not isinstance(job.error, Interrupted):
             print(f"{PROGRAM}: interrupted", file=sys.stderr)
             code = 130
+    except Exception as error:
+        if job.called and not isinstance(error, HydraException | OmegaConfBaseException):
+            raise  # a defect of ours, not the command's
+        job.error = ConfigError(schema.explain(error))
     finished = sweep.report_sweep()
     if isinstance(job.error, Interrupted) and not code:
         print(f"{PROGRAM}: {job.error}", file=sys.stderr)

@@ -4,11 +4,22 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from bihm.config.schema import Config, OptimConfig, SideConfig
+from bihm.config.schema import MOST_LAYERS, Config, DatasetConfig, OptimConfig, SideConfig
 from bihm.errors import ConfigError
 
 RULES = ("bihm", "rws", "wake_sleep")
 LAYER_TYPES = ("sbn", "dsbn", "darn", "nade")
+MOST = 2**31 - 1  # what the machine counts with
+MOST_UNITS = 10**6
+
+
+def check_flat(plain: Any) -> None:
+    """Refuse lists in lists of sizes, which OmegaConf lets pass for lists of numbers."""
+    shape = plain["dataset"].get("image_shape") if isinstance(plain.get("dataset"), dict) else None
+    for name, sizes in (("layers", plain.get("layers")), ("dataset.image_shape", shape)):
+        for i, size in enumerate(sizes if isinstance(sizes, list) else []):
+            if isinstance(size, list | dict):
+                raise ConfigError(f"{name}[{i}] must be a whole number, got {size!r}")
 
 
 def check_depth(config: Config, depth_given: bool) -> None:
@@ -29,8 +40,9 @@ def _require(condition: bool, message: str) -> None:
         raise ConfigError(message)
 
 
-def _require_whole(name: str, value: int | None, least: int = 1) -> None:
+def _require_whole(name: str, value: int | None, least: int = 1, most: int = MOST) -> None:
     _require(value is None or value >= least, f"{name} must be at least {least}, got {value}")
+    _require(value is None or value <= most, f"{name} must be at most {most}, got {value}")
 
 
 def _require_number(name: str, value: float | None, *, zero: bool) -> None:
@@ -50,13 +62,15 @@ def check(config: Config) -> None:
     Raises:
         ConfigError: one line with the key, the value and what would be right.
     """
-    for name in ("depth", "K", "batch_size", "epochs"):
+    _require_whole("depth", config.depth, most=MOST_LAYERS)
+    for name in ("K", "batch_size", "epochs"):
         _require_whole(name, getattr(config, name))
     _require(0 <= config.seed < 2**32, f"seed must lie in 0 .. 2**32 - 1, got {config.seed}")
     _require_number("max_seconds", config.max_seconds, zero=False)
     if config.layers is not None:
         for i, size in enumerate(config.layers):
-            _require_whole(f"layers[{i}]", size)
+            _require_whole(f"layers[{i}]", size, most=MOST_UNITS)
+    _check_dataset(config.dataset)
     _check_model(config)
     _check_optim(config.optim)
     _require_one_of("init.weights", config.init.weights, ("authors", "glorot"))
@@ -66,6 +80,18 @@ def check(config: Config) -> None:
         _require_whole(f"eval.{key}", value, 2 if "outer" in key else 1)
     _require_whole("stop.patience", config.stop.patience)
     _require_number("checkpoint.every_seconds", config.checkpoint.every_seconds, zero=True)
+
+
+def _check_dataset(dataset: DatasetConfig) -> None:
+    _require_whole("dataset.n_features", dataset.n_features, most=MOST_UNITS)
+    shape, width = dataset.image_shape, dataset.n_features
+    if shape is not None:
+        fine = len(shape) == 2 and min(shape) >= 1 and (width is None or math.prod(shape) == width)
+        _require(
+            fine,
+            f"dataset.image_shape must be [height,width] with a product of {width or 'n_features'}, "
+            f"got {shape}",
+        )
 
 
 def _check_model(config: Config) -> None:
@@ -88,8 +114,9 @@ def _check_side(name: str, side: SideConfig, types: set[str]) -> None:
     many = isinstance(side.hidden, list)
     widths = side.hidden if many else [1 if side.hidden is None else side.hidden]
     _require(
-        bool(widths) and all(type(n) is int and n >= 1 for n in widths),
-        f"{name}.hidden must be a whole number >= 1, a list of them or null, got {side.hidden!r}",
+        bool(widths) and all(type(n) is int and 1 <= n <= MOST_UNITS for n in widths),
+        f"{name}.hidden must be a whole number from 1 to {MOST_UNITS}, a list of them or null, "
+        f"got {side.hidden!r}",
     )
     _require(
         not (many and "nade" in types),

@@ -3,11 +3,18 @@
 import difflib
 import re
 
+from hydra.errors import OverrideParseException
+
 from bihm.config.schema import Config, flatten
 
 
 def explain(error: Exception) -> str:
     """Say in one line what a user's command got wrong."""
+    if isinstance(error, OverrideParseException):
+        return (
+            f"{error.override!r} cannot be read; a word is key=value, a list [a,b], "
+            "and a text may be quoted"
+        )
     texts = [str(error), str(error.__cause__ or error.__context__ or "")]
     whole = "\n".join(texts)
     if found := re.search(r"Could not override '([^']+)'", whole):
@@ -16,12 +23,15 @@ def explain(error: Exception) -> str:
         return _unknown_key(_full_key(whole) or found[1] or found[2])
     if found := re.search(r"Error merging override (.+)", texts[0]):
         return f"{found[1]}: {_first_line(texts[1])}"
-    if found := re.search(r"Could not find '([^']+)/([^'/]+)'", whole):
+    if found := re.search(r"Could not find '([^']*)/([^'/]*)'", whole):
         options = re.findall(r"^\s+(\S+)$", whole.partition("Available options")[2], re.MULTILINE)
         choices = f"; choose one of {', '.join(options)}" if options else ""
         return f"{found[1]}={found[2]}: there is no such option{choices}"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
     key = _full_key(whole)
-    return f"{key}: {_first_line(whole)}" if key else _first_line(whole)
+    reason = _first_line(whole) or f"Hydra cannot do this ({type(error).__name__})"
+    return f"{key}: {reason}" if key else reason
 
 
 def _unknown_key(key: str) -> str:
@@ -40,4 +50,4 @@ def _full_key(text: str) -> str:
 
 def _first_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[0].rstrip(".") if lines else "the configuration is wrong"
+    return lines[0].rstrip(".") if lines else ""

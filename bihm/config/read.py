@@ -8,7 +8,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bihm.config.checks import check, check_depth
+from bihm.config.checks import check, check_depth, check_flat
 from bihm.config.explain import explain
 from bihm.config.schema import Config, flatten
 from bihm.errors import ConfigError
@@ -25,6 +25,7 @@ def parse(raw: DictConfig, given: Iterable[str] = ()) -> Config:
     try:
         # Merging once more into the schema refuses what `+key=value` slipped past Hydra's composition.
         plain = OmegaConf.to_container(raw, resolve=True)
+        check_flat(plain)
         merged = OmegaConf.merge(OmegaConf.structured(Config), plain)
         config = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
@@ -42,8 +43,12 @@ def load(path: Path) -> Config:
         ConfigError: the file is damaged, or not a configuration of this version.
     """
     try:
-        raw = OmegaConf.load(path)
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        text = path.read_text(encoding="utf-8")
+        # Aliases of aliases grow without bounds; no configuration that we wrote has any.
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
+            raise ConfigError(f"{path}: has aliases (*), which a run's configuration never has")
+        raw = OmegaConf.create(text)
+    except (OSError, ValueError, yaml.YAMLError, RecursionError, OmegaConfBaseException) as error:
         raise ConfigError(f"{path}: cannot be read ({type(error).__name__})") from error
     try:
         return _parse_saved(raw)
@@ -56,7 +61,10 @@ def _parse_saved(raw: Any) -> Config:
         raise ConfigError("not a configuration")
     if "layers" not in raw:  # its default only has a meaning on a command line
         raise ConfigError("layers is missing")
-    return parse(raw)
+    config = parse(raw)
+    if config.layers is None or config.dataset.n_features is None:
+        raise ConfigError("is no run's configuration: it lacks layers or n_features")
+    return config
 
 
 def from_dict(plain: Any) -> Config:

@@ -3,7 +3,7 @@
 The fields' meaning is told where a user reads it, in `configs/train.yaml`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,8 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from bihm.taper import layer_sizes
+
+MOST_LAYERS = 1000
 
 
 @dataclass
@@ -120,13 +122,14 @@ def register() -> None:
 
 
 def _resolve_layers(depth: int, n_features: int | None) -> list[int] | None:
-    # A file's width is not known before it is read; `finish` fills the sizes in then.
-    if n_features is None or depth < 1:
+    # A file's width is not known before it is read; `read_dataset` fills the sizes in then. What makes no
+    # sense is for the checks to refuse.
+    if n_features is None or n_features < 1 or not 1 <= depth <= MOST_LAYERS:
         return None
     return layer_sizes(depth, n_features)
 
 
-def _resolve_len(layers: list[int] | None, depth: int) -> int:
+def _resolve_len(layers: Sequence[Any] | None, depth: int) -> int:
     return depth if layers is None else len(layers)
 
 

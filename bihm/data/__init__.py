@@ -2,7 +2,7 @@
 
 from bihm.data.bars import BARS_ENTROPY, bars_distribution
 from bihm.data.catalogue import Entry, entry, names
-from bihm.data.dataset import Dataset, find, load, peek_width
+from bihm.data.dataset import Dataset, find, load, peek_width, require
 from bihm.data.fetch import fetch
 from bihm.data.imports import import_file
 
@@ -18,4 +18,5 @@ __all__ = [
     "load",
     "names",
     "peek_width",
+    "require",
 ]

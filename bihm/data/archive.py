@@ -20,6 +20,7 @@ import numpy as np
 from bihm.errors import BihmError, DataError
 
 LIMIT = 4 << 30  # bytes of uncompressed arrays in one file
+MEMBERS = 100  # arrays in one file
 
 
 class Header(NamedTuple):
@@ -27,6 +28,11 @@ class Header(NamedTuple):
 
     shape: tuple[int, ...]
     dtype: np.dtype
+
+    @property
+    def bytes(self) -> int:
+        """What the array takes."""
+        return math.prod(self.shape) * self.dtype.itemsize
 
 
 @contextlib.contextmanager
@@ -46,12 +52,9 @@ def guarded(path: Path, kind: str) -> Iterator[None]:
 def _header(stream: IO[bytes] | io.BufferedIOBase, path: Path, name: str) -> Header:
     """The header at the start of a .npy stream; DataError if no plain array of numbers follows."""
     version = np.lib.format.read_magic(stream)
-    if version == (1, 0):
-        shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
-    elif version == (2, 0):
-        shape, _, dtype = np.lib.format.read_array_header_2_0(stream)
-    else:
+    if version != (1, 0):  # headers of later ones may be 4 GiB long, and numpy reads them whole
         raise DataError(f"{path}: {name} is in .npy version {version}; plain arrays need 1.0")
+    shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
     if dtype.kind not in "buif":
         raise DataError(f"{path}: {name} holds {dtype}, not numbers; save it as uint8")
     if any(size < 0 for size in shape):
@@ -60,20 +63,28 @@ def _header(stream: IO[bytes] | io.BufferedIOBase, path: Path, name: str) -> Hea
 
 
 def _refuse_large(path: Path, headers: dict[str, Header]) -> None:
-    size = sum(math.prod(h.shape) * h.dtype.itemsize for h in headers.values())
+    size = sum(header.bytes for header in headers.values())
     if size > LIMIT:
         raise DataError(f"{path}: claims {size} bytes of arrays; the limit is {LIMIT} (4 GiB)")
 
 
 def _npz_headers(archive: zipfile.ZipFile, path: Path) -> dict[str, Header]:
-    headers = {}
-    for member in archive.namelist():
-        if not member.endswith(".npy"):
+    headers, needed = {}, {}
+    members = archive.namelist()
+    if len(members) > MEMBERS:
+        raise DataError(f"{path}: holds {len(members)} arrays; the limit is {MEMBERS}")
+    for member in members:
+        if not member.endswith(".npy") or "/" in member or "\\" in member:
             raise DataError(f"{path}: holds {member!r}; a .npz holds only .npy arrays")
+        name = member.removesuffix(".npy")
         with archive.open(member) as stream:
-            name = member.removesuffix(".npy")
             headers[name] = _header(stream, path, f"array {name!r}")
+            needed[name] = stream.tell() + headers[name].bytes
     _refuse_large(path, headers)
+    for name, bytes_ in needed.items():
+        held = archive.getinfo(name + ".npy").file_size
+        if held != bytes_:
+            raise DataError(f"{path}: array {name!r} has {held} bytes; its header needs {bytes_}")
     return headers
 
 
@@ -92,9 +103,7 @@ def read_npz(path: Path, only: str | None = None) -> dict[str, np.ndarray]:
                 continue
             with archive.open(name + ".npy") as stream:
                 arrays[name] = np.lib.format.read_array(stream, allow_pickle=False)
-                # Only reading on to the end makes zipfile compare the checksum.
-                if stream.read(1):
-                    raise DataError(f"{path}: array {name!r} goes on behind its own end")
+                stream.read(1)  # only at the end does zipfile compare the checksum
         return arrays
 
 

@@ -12,7 +12,16 @@ from bihm.data.files import peek_width
 from bihm.errors import ConfigError, DataError
 from bihm.paths import cache
 
-__all__ = ["Dataset", "check_rows", "check_stored", "find", "folders", "load", "peek_width"]
+__all__ = [
+    "Dataset",
+    "check_rows",
+    "check_stored",
+    "find",
+    "folders",
+    "load",
+    "peek_width",
+    "require",
+]
 
 HERE = Path(__file__).parent
 MNIST_VALID = 10_000  # the usual choice: the last rows of the 60,000
@@ -52,7 +61,7 @@ def find(name: str) -> Path | None:
     if name == "digits":
         return HERE / "digits.npz"
     candidates = (folder / f"{name}.npz" for folder in folders())
-    return next((path for path in candidates if path.is_file()), None)
+    return next((path for path in candidates if os.path.isfile(path)), None)
 
 
 def check_rows(wanted: Entry, arrays: dict[str, np.ndarray], where: str) -> list[str]:
@@ -127,6 +136,14 @@ def _named(wanted: Entry) -> dict[str, np.ndarray]:
             f"or put {wanted.name}.npz into {places}"
         )
     return _splits(wanted, check_stored(wanted, path)[0])
+
+
+def require(name: str, path: str | None = None) -> None:
+    """Raise at once, from headers alone, what `load` would say about data that are not there."""
+    if path is not None:
+        peek_width(path)
+    elif name != "bars" and find(name) is None:
+        load(name)
 
 
 def load(name: str, path: str | None = None) -> Dataset:

@@ -29,10 +29,13 @@ class Splits(NamedTuple):
 
 
 def _kind(path: Path) -> str:
-    if path.is_dir():
-        raise DataError(f"{path}: is a folder; give a file ({', '.join(KINDS)})")
-    if not path.exists():
-        raise DataError(f"{path}: no such file")
+    with archive.guarded(path, "a file"):
+        if path.is_dir():
+            raise DataError(f"{path}: is a folder; give a file ({', '.join(KINDS)})")
+        if not path.exists():
+            raise DataError(f"{path}: no such file")
+        if not path.is_file():  # a pipe would be waited for, a device may never end
+            raise DataError(f"{path}: is no regular file")
     kind = path.suffix.lower()
     if kind not in KINDS:
         raise DataError(f"{path}: files are read by their ending, one of {', '.join(KINDS)}")

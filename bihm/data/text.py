@@ -10,6 +10,7 @@ from bihm.data import archive
 from bihm.errors import DataError
 
 BOM = b"\xef\xbb\xbf"  # spreadsheets put it in front
+LONGEST = 64 << 20  # bytes in a line
 # numpy.savetxt writes 1 as 1.000000000000000000e+00.
 ONE = re.compile(rb"\+?([01])(?:\.0*)?(?:[eE][+-]?0+)?")
 
@@ -52,7 +53,10 @@ def _lines(path: Path) -> Iterator[bytes]:
     """The lines of a file without the blank ones at its end; DataError for a blank one before."""
     blank = None
     with archive.guarded(path, "a text file"), path.open("rb") as stream:
-        for row, line in enumerate(stream):
+        # A file without line breaks is one line: read no more of it than a row can need.
+        for row, line in enumerate(iter(lambda: stream.readline(LONGEST), b"")):
+            if len(line) == LONGEST:
+                raise DataError(f"{path}: row {row} is longer than {LONGEST} bytes, the limit")
             line = line.removeprefix(BOM) if row == 0 else line
             if not line.strip():
                 blank = row if blank is None else blank

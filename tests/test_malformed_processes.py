@@ -1,0 +1,48 @@
+"""One row of each kind as a process of its own: all that a user sees, Python's and Hydra's output too."""
+
+import os
+import resource
+import subprocess
+import sys
+
+import pytest
+from malformed import SECONDS
+from malformed_files import MADE
+
+ROWS = [
+    ("train +foo=1", 2, "there is no key 'foo'"),
+    ("train K=[1", 2, "'K=[1' cannot be read"),
+    ("train dataset=file dataset.path=bomb.npz", 3, "claims 1000000000000000 bytes"),
+    ("train hydra.run.dir=/dev/null/x", 2, "/dev/null/x: Not a directory"),
+    ("train -m K=abc,3", 2, "K=abc: Value 'abc'"),
+    ("train -m hydra.launcher._target_=os.system", 2, "'os.system' is no installed launcher"),
+    ("data import zero.csv --name mine", 3, "zero.csv: is no regular file"),
+    ("evaluate run=nothing", 2, "run=nothing is not a run directory"),
+    ("sample run=nothing n=abc", 2, "n must be a whole number, got 'abc'"),
+]
+
+
+def processor_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+@pytest.mark.parametrize(("words", "code", "fragment"), ROWS)
+def test_a_process_says_one_line_and_is_quick(words, code, fragment, tmp_path):
+    for name in ("bomb.npz", "zero.csv"):
+        MADE[name](tmp_path / name)
+    before, start = sorted(tmp_path.rglob("*")), processor_seconds()
+    command, *arguments = words.split()
+    done = subprocess.run(
+        [sys.executable, "-c", f"from bihm.cli.{command} import main; main()", *arguments],
+        cwd=tmp_path,
+        env=os.environ | {"BIHM_DATA": str(tmp_path / "nothing")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert processor_seconds() - start < SECONDS
+    assert (done.returncode, done.stderr.count("\n")) == (code, 1), done.stderr
+    assert done.stderr.startswith("bihm-")
+    assert fragment in done.stderr
+    assert sorted(tmp_path.rglob("*")) == before
