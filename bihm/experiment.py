@@ -19,7 +19,7 @@ from bihm.progress import progress
 from bihm.results import block_of, summary, versions
 from bihm.runfiles import lock, read_json, write_json, write_status, write_text
 from bihm.scoring import final_log_z
-from bihm.signals import stop_request
+from bihm.signals import StopRequest, stop_request
 from bihm.training import Training
 
 log = logging.getLogger("bihm")
@@ -34,14 +34,14 @@ def train(config: Config, directory: Path, interactive: bool = False) -> dict[st
     """
     rig = make_rig(config)  # refuses what cannot work before anything is written
     directory.mkdir(parents=True, exist_ok=True)
-    with lock(directory):
+    with lock(directory), stop_request() as stop:
         _claim(config, directory)
         finished = _finished(directory)
         if finished is not None:
             return finished
         write_status(directory, "running")
         try:
-            results = _train(rig, directory, interactive)
+            results = _train(rig, directory, interactive, stop)
         except (Interrupted, KeyboardInterrupt) as error:
             write_status(directory, "interrupted", str(error) or "by the keyboard, at once")
             raise
@@ -94,7 +94,7 @@ def _recall(path: Path) -> dict[str, Any] | None:
 
 
 @disk_refusals()
-def _train(rig: Rig, directory: Path, interactive: bool) -> dict[str, Any]:
+def _train(rig: Rig, directory: Path, interactive: bool, stop: StopRequest) -> dict[str, Any]:
     with contextlib.ExitStack() as last:
         checkpoints = Checkpoints(directory, rig.config)
         last.callback(checkpoints.close)
@@ -105,7 +105,10 @@ def _train(rig: Rig, directory: Path, interactive: bool) -> dict[str, Any]:
         book.text(0, "config", f"```yaml\n{to_yaml(rig.config)}```")
         _greet(rig, start)
         try:
-            results = _run(rig, book, checkpoints, start, interactive)
+            with progress(_steps(rig), interactive, log) as shown:
+                training = Training(rig, book, checkpoints, shown, stop, start)
+                best = training.run()
+            results = _results(rig, training, best)
         except NumbersError as error:
             book.session_end(0, {}, success=False)
             raise NumbersError(f"{error}; last good checkpoint: {checkpoints}") from error
@@ -114,15 +117,9 @@ def _train(rig: Rig, directory: Path, interactive: bool) -> dict[str, Any]:
         return results
 
 
-def _run(
-    rig: Rig, book: Logbook, checkpoints: Checkpoints, start: Checkpoint | None, interactive: bool
-) -> dict[str, Any]:
-    epochs = sum(phase.epochs or 0 for phase in phases(rig.config))
-    with stop_request() as stop:
-        with progress(epochs * rig.plan.steps_per_epoch, interactive, log) as shown:
-            training = Training(rig, book, checkpoints, shown, stop, start)
-            best = training.run()
-        return _results(rig, training, best)
+def _steps(rig: Rig) -> int:
+    """How many there are if nothing ends a phase early."""
+    return sum(phase.epochs or 0 for phase in phases(rig.config)) * rig.plan.steps_per_epoch
 
 
 def _greet(rig: Rig, start: Checkpoint | None) -> None:

@@ -108,6 +108,7 @@ class Training:
         assert phase.lr is not None
         assert phase.lr_end is not None
         assert phase.epochs is not None
+        self.heed_signals()  # compilation, which follows, takes the longest
         chunk = self._compile(phase.K)
         rates = Rates.of(phase.lr, phase.lr_end, self.memory.phase_step, phase.epochs * per_epoch)
         while True:
