@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from bihm import experiment
-from bihm.checkpoint import read_checkpoint
+from bihm.build import saved_like
+from bihm.checkpoint import Checkpoint, Checkpoints, read_checkpoint
 from bihm.cli.sample import main
 from bihm.config import Config, to_yaml
 from bihm.config import load as load_config
@@ -157,11 +158,15 @@ def test_not_a_run_and_no_checkpoint(run, bars, tmp_path):
 
 
 def altered(bars, path, change):
-    """A copy of the run with another configuration."""
-    shutil.copytree(bars, path)
+    """A copy of the run with another configuration, untrained."""
+    shutil.copytree(bars, path, ignore=lambda *_: ["checkpoints", ".checkpointed"])
     saved = load_config(path / "config.yaml")
     change(saved)
     (path / "config.yaml").write_text(to_yaml(saved))
+    state = saved_like(saved)[1]
+    checkpoints = Checkpoints(path, saved)
+    checkpoints.save(Checkpoint(state, state, {}))
+    checkpoints.close()
     return path
 
 

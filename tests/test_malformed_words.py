@@ -147,8 +147,8 @@ CHOICES = [
     (T + "p.activation=relu", 2, "p.activation has no meaning: p.layer has no dsbn"),
     (T + "q.order=random", 2, "q.order has no meaning: q.layer has no darn or nade"),
     (T + "q.hidden=3", 2, "q.hidden has no meaning: q.layer has no dsbn or nade"),
-    (T + "q.layer=dsbn q.hidden=0", 2, "q.hidden must be a whole number from 1 to"),
-    (T + "q.layer=dsbn q.hidden=true", 2, "q.hidden must be a whole number from 1 to"),
+    (T + "q.layer=dsbn q.hidden=0", 2, "q.hidden must be a whole number >= 1"),
+    (T + "q.layer=dsbn q.hidden=true", 2, "q.hidden must be a whole number >= 1"),
     (T + "p.layer=nade p.hidden=[3]", 2, "p.hidden must be one number where p.layer has nade"),
     (T + "p.layer=darn p.order=sideways", 2, "p.order must be one of natural, random"),
 ]

@@ -115,7 +115,7 @@ def _check_side(name: str, side: SideConfig, types: set[str]) -> None:
     widths = side.hidden if many else [1 if side.hidden is None else side.hidden]
     _require(
         bool(widths) and all(type(n) is int and 1 <= n <= MOST_UNITS for n in widths),
-        f"{name}.hidden must be a whole number from 1 to {MOST_UNITS}, a list of them or null, "
+        f"{name}.hidden must be a whole number >= 1 and <= {MOST_UNITS}, a list of them or null, "
         f"got {side.hidden!r}",
     )
     _require(
