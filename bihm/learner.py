@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
+from bihm.compiled import fast_jit
 from bihm.model import Params, Structure, bind
 from bihm.objectives import Info, Objective
 from bihm.types import Array, Bits, Float, PRNGKey, Rows
@@ -200,7 +201,7 @@ def make_chunk(
     interruption as if there had been none.
     """
 
-    @partial(jax.jit, donate_argnums=0)
+    @partial(fast_jit, donate_argnums=0)
     def chunk(
         state: TrainState, key: PRNGKey, rows: Rows, rates: Rates
     ) -> tuple[TrainState, ChunkInfo]:

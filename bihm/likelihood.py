@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.nn import logsumexp
 
+from bihm.compiled import fast_jit
 from bihm.model import HelmholtzMachine, Params, Structure, bind
 from bihm.types import AnyArray, Array, Bits, Float, PRNGKey
 
@@ -52,7 +53,7 @@ def log_weights(
     return machine.log_p(x, h) - log_q
 
 
-@partial(jax.jit, static_argnames=("structure", "block"))
+@partial(fast_jit, static_argnames=("structure", "block"))
 def estimate_tile(
     key: PRNGKey,
     structure: Structure,
@@ -83,7 +84,7 @@ def estimate_tile(
     )
 
 
-@partial(jax.jit, static_argnames=("structure", "outer", "inner"))
+@partial(fast_jit, static_argnames=("structure", "outer", "inner"))
 def log_z_tile(
     key: PRNGKey, structure: Structure, params: Params, *, outer: int, inner: int
 ) -> Float[Array, " outer"]:

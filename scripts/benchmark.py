@@ -28,6 +28,7 @@ from bihm import config as schema
 from bihm import paths
 from bihm.build import LONGEST_CHUNK, make_keys, make_parts, objective_of
 from bihm.cli import sweep
+from bihm.compiled import fast_jit
 from bihm.evaluation import TILE, block_size
 from bihm.learner import ChunkPlan, Rates, init_state, make_chunk
 from bihm.likelihood import estimate_tile, log_weights
@@ -83,7 +84,7 @@ def floor_of(program: Callable[..., Any], *arguments: Any) -> tuple[Callable[[],
         for i, product in enumerate(found)
     ]
 
-    @jax.jit
+    @fast_jit
     def multiply(operands: Any) -> list[jax.Array]:
         results = []
         for (a, b), (*_, numbers, times) in zip(operands, found, strict=True):
@@ -156,7 +157,7 @@ def time_step(
     state = init_state(params, optimizer)
     rates = Rates.of(1e-4, 1e-4, 0, 1)
     started = time.perf_counter()
-    compiled = chunk.lower(state, keys.train, rows, rates).compile()
+    compiled = chunk.jitted().lower(state, keys.train, rows, rates).compile()
     compile_seconds = time.perf_counter() - started
 
     def gradient(params: Any, x: jax.Array) -> Any:

@@ -15,6 +15,7 @@ import numpy as np
 from benchmark import alternate, floor_of
 from flax import nnx
 
+from bihm.compiled import fast_jit
 from bihm.layers import LAYERS, Init, make_layer
 
 
@@ -38,7 +39,7 @@ def bare_walk(rows: int, units: int, hidden: int, backward: bool):
         later = later + h_i[:, None] * v_i[None] * z * (1 - z)
         return (e, later), (h_i @ z, h_i @ later)
 
-    @jax.jit
+    @fast_jit
     def walk(e):
         out = jax.lax.scan(visit, e, (h, v, r))[1]
         return (out, jax.lax.scan(visit_back, (e, e), (h, v, r))) if backward else out
@@ -64,7 +65,7 @@ def time_type(kind: str, inputs: int, units: int, rows: int, rounds: int) -> dic
 
     result = {}
     for name, program in {"evaluation": evaluation, "gradient": gradient, "draw": draw}.items():
-        compiled = jax.jit(program)
+        compiled = fast_jit(program)
         floor = floor_of(program, params)[0]
         if kind == "nade":
             floor = bare_walk(rows, units, 2 * units, backward=name == "gradient")

@@ -341,7 +341,7 @@ def trained(machine, rule, chunks=8, average=None):
     rows = jnp.asarray(patterns())
     for _ in range(chunks):
         state, _ = chunk(state, jax.random.key(0), rows, Rates.of(0.01, 0.01, 0, 1))
-    assert chunk._cache_size() == 1
+    assert chunk.jitted()._cache_size() == 1
     return structure, state
 
 

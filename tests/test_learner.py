@@ -74,7 +74,7 @@ def test_chunks_need_one_compilation_and_a_new_rate_none():
     chunk, state = learner(ChunkPlan(2, 3))
     state, _ = run(chunk, state, 3)
     run(chunk, state, 2, Rates.of(3e-4, 1e-5, 6, 50))
-    assert chunk._cache_size() == 1
+    assert chunk.jitted()._cache_size() == 1
 
 
 def test_the_same_key_gives_the_same_run_and_chunks_do_not_show():

@@ -15,7 +15,12 @@ from bihm.layers.conditional import (
     initial_bias,
     input_weights,
 )
-from bihm.numerics import affine, bernoulli_log_prob, bernoulli_sample
+from bihm.numerics import (
+    affine,
+    bernoulli_log_prob,
+    bernoulli_sample,
+    bernoulli_sample_and_log_prob,
+)
 from bihm.types import Array, Bits, Float
 
 ACTIVATIONS = {"tanh": jnp.tanh, "sigmoid": jax.nn.sigmoid, "relu": jax.nn.relu}
@@ -67,6 +72,4 @@ class Dsbn(nnx.Module):
     def sample_and_log_prob(
         self, noise: Float[Array, "*lead units"], y: Bits[Array, "*lead_y inputs"]
     ) -> tuple[Bits[Array, "*lead units"], Float[Array, "*lead"]]:
-        logits = self.logits(y)
-        h = bernoulli_sample(noise, logits)
-        return h, bernoulli_log_prob(h, logits)
+        return bernoulli_sample_and_log_prob(noise, self.logits(y))

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from bihm.layers.conditional import plus, spread
-from bihm.numerics import bernoulli_sample
+from bihm.numerics import bernoulli_sample, sum_to
 from bihm.types import Array, Bits, Float
 
 LARGEST_INPUT = 80.0  # exp(+-80) is a normal float32 number with room to spare
@@ -120,7 +120,7 @@ def _backward(kept: tuple[Array, ...], g: Array) -> tuple[Array | None, ...]:
     h, base, v, m = kept
     d_hidden, d_v, d_m_before = _in_best_form(_visit_back, base, m, h, v, g)
     d_m = jnp.roll(d_m_before, -1, axis=0)  # nothing is before the first: its row is zero
-    return None, None, _sum_to(d_hidden, base.shape[:-1]), d_v, d_m
+    return None, None, sum_to(d_hidden, base.shape[:-1]), d_v, d_m
 
 
 known_hidden_terms.defvjp(_forward, _backward)
@@ -173,10 +173,3 @@ def _row(row: Array, ndim: int) -> Array:
 
 def _outer(h: Array, row: Array) -> Array:
     return h[..., None] * _row(row, h.ndim)
-
-
-def _sum_to(x: Float[Array, "*lead hidden"], lead: tuple[int, ...]) -> Float[Array, "*less hidden"]:
-    """Sum over the leading axes that an argument of leading shape `lead` was broadcast over."""
-    x = jnp.sum(x, axis=tuple(range(x.ndim - 1 - len(lead))))
-    stretched = tuple(i for i, n in enumerate(lead) if n == 1 and x.shape[i] != 1)
-    return jnp.sum(x, axis=stretched, keepdims=True)
