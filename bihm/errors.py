@@ -63,7 +63,16 @@ def disk_refusals() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        where = "" if error.filename is None else f"{error.filename}: "
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        hint = "; make room there and run the same command again" if full else ""
-        raise BihmError(f"{where}{error.strerror or error}{hint}") from error
+        raise full_disk(error) or BihmError(_refusal(error)) from error
+
+
+def full_disk(error: Exception) -> BihmError | None:
+    """What to say if it is the lack of room that this error is about."""
+    if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return None
+    return BihmError(f"{_refusal(error)}; make room there and run the same command again")
+
+
+def _refusal(error: OSError) -> str:
+    where = "" if error.filename is None else f"{error.filename}: "
+    return f"{where}{error.strerror or error}"

@@ -11,7 +11,7 @@ from bihm import weights
 from bihm.build import make_parts, saved_like
 from bihm.checkpoint import read_checkpoint
 from bihm.config import Config, load
-from bihm.errors import ConfigError, DataError, disk_refusals
+from bihm.errors import DataError, disk_refusals
 from bihm.learner import evaluated_params
 from bihm.model import Params, Structure, parameter_names
 from bihm.runfiles import require_run
@@ -35,8 +35,6 @@ def read_run(directory: Path) -> Trained:
     """
     path = require_run(directory) / "config.yaml"
     config = load(path)
-    if not _is_resolved(config):
-        raise ConfigError(f"{path}: damaged: layers or dataset.n_features is null")
     structure, like = saved_like(config)
     params = evaluated_params(read_checkpoint(directory, config, like).best)
     return Trained(config, structure, params, f"{directory}/")
@@ -60,8 +58,6 @@ def read_weights(path: Path) -> Trained:
         DataError: the file is missing, damaged or foreign, or its arrays do not fit its configuration.
     """
     config, arrays = weights.read(path)
-    if not _is_resolved(config):
-        raise DataError(f"{path}: damaged: layers or dataset.n_features is null")
     structure, params, _ = make_parts(config)
     leaves, tree = jax.tree.flatten(params)
     shapes = dict(zip(parameter_names(params), (leaf.shape for leaf in leaves), strict=True))
@@ -69,10 +65,6 @@ def read_weights(path: Path) -> Trained:
         raise DataError(f"{path}: {unfit}")
     params = jax.tree.unflatten(tree, [jnp.array(arrays[name]) for name in shapes])
     return Trained(config, structure, params, f"{path}.")
-
-
-def _is_resolved(config: Config) -> bool:
-    return config.layers is not None and config.dataset.n_features is not None
 
 
 def _unfit(arrays: weights.Arrays, shapes: dict[str, tuple[int, ...]]) -> str:

@@ -126,7 +126,7 @@ def test_a_finished_run_is_not_done_again(finished):
         ({"depth": 1, "layers": [6]}, r"depth was 2, now 1, layers was \[6, 3\], now \[6\]"),
         ({"model__name": "rws"}, "model.name was bihm, now rws"),
         (
-            {"dataset__name": "digits", "dataset__n_features": 64},
+            {"dataset__name": "digits", "dataset__n_features": 64, "dataset__image_shape": [8, 8]},
             "dataset.n_features was 16, now 64",
         ),
     ],

@@ -183,7 +183,7 @@ HYDRA = [
 
 E, S = "bihm-eval ", "bihm-sample "
 RUNS = [
-    (E.strip(), 2, "run=... is missing; `bihm-eval --help` shows all keys"),
+    (E.strip(), 2, "give one of run=DIR and weights=FILE"),
     (E + "outputs/a", 2, "there is no key 'outputs/a'"),
     (E + "run=nothing", 2, "run=nothing is not a run directory: it has no config.yaml"),
     (E + "run=/dev/null", 2, "run=/dev/null is not a run directory"),

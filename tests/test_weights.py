@@ -195,7 +195,7 @@ WRONG = {
         "a saved configuration holds no interpolations",
     ),
     "no sense": (with_config(lambda config: config.update(K=0)), "K must be at least 1, got 0"),
-    "no layers": (with_config(lambda config: config.update(layers=None)), "layers or dataset.n_"),
+    "no layers": (with_config(lambda config: config.update(layers=None)), "lacks layers"),
     "other layers": (with_config(lambda config: config.update(layers=[6, 4])), "has shape"),
 }
 
@@ -246,7 +246,7 @@ def test_a_saved_configuration_goes_to_a_dictionary_and_back():
     assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
     wrong = {
         "not a conf": [],
-        "layers is missing": {"seed": 1},
+        "lacks layers": {"seed": 1},
         "key 'dpeth'": {"layers": [1], "dpeth": 3},
     }
     for says, plain in wrong.items():

@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from bihm import config as schema
 from bihm import paths
 from bihm.cli import imports, sweep, trust, words
-from bihm.errors import BihmError, ConfigError, Interrupted, disk_refusals
+from bihm.errors import BihmError, ConfigError, Interrupted, disk_refusals, full_disk
 from bihm.signals import hand_on
 
 PROGRAM = "bihm-train"
@@ -40,9 +40,9 @@ class Job:
         launcher = str(hydra_config.launcher["_target_"])
         try:
             config = schema.parse(raw, [part.partition("=")[0].lstrip("+~") for part in overrides])
-            return _train(config, directory, interactive=single and sys.stdout.isatty())
-        except (BihmError, OSError, MemoryError) as caught:
-            # The disk's refusals, a full one above all, are no reason for a traceback either.
+            with disk_refusals():
+                return _train(config, directory, interactive=single and sys.stdout.isatty())
+        except (BihmError, MemoryError) as caught:
             error = caught if isinstance(caught, BihmError) else BihmError(str(caught))
             if single:
                 _remove_if_unused(directory, Path(hydra_config.runtime.cwd))
@@ -102,8 +102,7 @@ def main() -> None:
     code = 0
     try:
         words.screen(sys.argv[1:])
-        with disk_refusals():
-            run(lambda raw: job(raw))()  # Hydra asks for a function: it wants to know its module
+        run(lambda raw: job(raw))()  # Hydra asks for a function: it wants to know its module
     except BihmError as error:
         job.error = error
     except KeyboardInterrupt:
@@ -113,7 +112,7 @@ def main() -> None:
     except Exception as error:
         if job.called and not isinstance(error, HydraException | OmegaConfBaseException):
             raise  # a defect of ours, not the command's
-        job.error = ConfigError(schema.explain(error))
+        job.error = full_disk(error) or ConfigError(schema.explain(error))
     finished = sweep.report_sweep()
     if isinstance(job.error, Interrupted) and not code:
         print(f"{PROGRAM}: {job.error}", file=sys.stderr)

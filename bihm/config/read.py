@@ -59,8 +59,10 @@ def load(path: Path) -> Config:
 def _parse_saved(raw: Any) -> Config:
     if not isinstance(raw, DictConfig):
         raise ConfigError("not a configuration")
-    if "layers" not in raw:  # its default only has a meaning on a command line
-        raise ConfigError("layers is missing")
+    if "layers" not in raw:
+        raw = OmegaConf.merge(
+            raw, {"layers": None}
+        )  # its default has a meaning on a command line only
     config = parse(raw)
     if config.layers is None or config.dataset.n_features is None:
         raise ConfigError("is no run's configuration: it lacks layers or n_features")
