@@ -22,7 +22,9 @@ def distribution():
     return (weights * flip**wrong * (1 - flip) ** (VISIBLE - wrong)).sum(axis=1)
 
 
-@pytest.mark.parametrize("rule", ["bihm", "rws", "wake_sleep"])
+@pytest.mark.parametrize(
+    "rule", ["bihm", *(pytest.param(r, marks=pytest.mark.long) for r in ("rws", "wake_sleep"))]
+)
 def test_a_rule_reaches_the_entropy_of_its_data(rule):
     p = distribution()
     assert p.sum() == pytest.approx(1)

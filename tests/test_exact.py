@@ -273,7 +273,10 @@ def test_6_with_the_exact_posterior_nothing_is_lost():
     assert z.stderr < 1e-5
 
 
-@pytest.mark.parametrize("kind", LAYER_TYPES)
+@pytest.mark.parametrize(
+    "kind",
+    [kind if kind == "sbn" else pytest.param(kind, marks=pytest.mark.long) for kind in LAYER_TYPES],
+)
 def test_6_with_the_prior_as_the_posterior_nothing_is_lost(kind):
     """Where x does not depend on h the posterior is the prior, which q has if its numbers are the same."""
     machine = tiny_machine(kind, kind, visible=3, sizes=[2])

@@ -132,7 +132,9 @@ def test_the_marginal_of_the_first_units_does_not_know_the_later_ones(spec):
     np.testing.assert_allclose(other.sum(axis=-1), table.sum(axis=-1), atol=1e-6)
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=spec_name)
+@pytest.mark.parametrize(
+    "spec", [*SPECS[:-1], pytest.param(SPECS[-1], marks=pytest.mark.long)], ids=spec_name
+)
 @pytest.mark.parametrize("inputs", [INPUTS, 0])
 def test_an_argument_without_the_samples_axis_is_one_broadcast_over_it(spec, inputs):
     layer = layer_of(spec, inputs)
@@ -345,10 +347,8 @@ def trained(machine, rule, chunks=8, average=None):
     return structure, state
 
 
-@pytest.mark.parametrize(
-    "rule",
-    ["bihm", *(pytest.param(rule, marks=pytest.mark.long) for rule in ("rws", "wake_sleep"))],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("rule", ["bihm", "rws", "wake_sleep"])
 def test_a_trained_machine_still_sums_to_one_over_all_inputs(rule):
     """The program's own numbers over all 2^5 inputs, after training with each rule."""
     before = small_machine()
@@ -400,7 +400,9 @@ def test_the_order_is_stored_with_the_weights_and_not_counted():
     assert structure == split(other)[0]
 
 
-@pytest.mark.parametrize("activation", ["tanh", "sigmoid", "relu"])
+@pytest.mark.parametrize(
+    "activation", ["tanh", *(pytest.param(f, marks=pytest.mark.long) for f in ("sigmoid", "relu"))]
+)
 def test_the_authors_small_weights_do_not_stop_deterministic_layers(activation):
     """Every parameter has a gradient at the start, though the authors' bound is a tenth of Glorot's."""
     spec = LayerSpec("dsbn", (30, 20), activation)

@@ -153,6 +153,7 @@ def far_start(machine, x):
     return start_chain(jax.random.key(6), machine, rows)
 
 
+@pytest.mark.long
 def test_7_a_chain_converges_to_p_star(machine, truth, moved):
     x = states(VISIBLE)[p_star(truth).argmin()]
     chain, _ = moved(far_start(machine, x), NOTHING, sweeps=LONG, K=K)
@@ -160,6 +161,7 @@ def test_7_a_chain_converges_to_p_star(machine, truth, moved):
     assert_distribution(joint_index(chain), tables(truth)[0].ravel())
 
 
+@pytest.mark.long
 def test_7_inpainting_converges_to_the_conditional_of_p_star(machine, truth, moved):
     x = np.array([1, 0, 1, 0])
     chain, _ = moved(far_start(machine, x), SOME, sweeps=LONG, K=K)
