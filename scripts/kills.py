@@ -80,8 +80,8 @@ def content(directory: Path) -> dict[str, Any]:
     from bihm.checkpoint import read_checkpoint
     from bihm.config import load
 
-    like = saved_like(load(directory / "config.yaml"))[1]
-    saved = read_checkpoint(directory, like)
+    config = load(directory / "config.yaml")
+    saved = read_checkpoint(directory, config, saved_like(config)[1])
     states = [leaf.tobytes() for leaf in map(jax.numpy.asarray, jax.tree.leaves(saved[:2]))]
     lines = (directory / "metrics.jsonl").read_text().splitlines()
     results = json.loads((directory / "results.json").read_text())
