@@ -2,7 +2,7 @@
 
     python scripts/kills.py [--kills 100] [--signals KILL,TERM,INT,USR2,INT+INT] [--seed 0]
 
-Each run gets one to three signals, after any fraction of the time that a whole run takes, half of them
+Each run gets one to five signals, after any fraction of the time that a whole run takes, half of them
 aimed at a save. Then the same command runs to its end: parameters, optimiser state, the average, the loop's
 memory, metrics.jsonl and results.json must be those of the undisturbed run, bit for bit, clocks aside.
 Exit code 1 if one is not.
@@ -114,7 +114,7 @@ def main() -> None:
         while sent < arguments.kills:
             directory = Path(folder, f"run{run}")
             what = []
-            for _ in range(min(rng.randint(1, 3), arguments.kills - sent)):
+            for _ in range(min(rng.randint(1, 5), arguments.kills - sent)):
                 name = signals[sent % len(signals)]
                 outcome, seconds = disturb(directory, whole, name, rng)
                 what.append(f"{name} {outcome}")
