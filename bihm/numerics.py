@@ -138,9 +138,29 @@ def _draw_forward(noise: Array, logits: Array) -> tuple[tuple[Array, Array], Kep
 _draw.defvjp(_draw_forward, lambda kept, g: _backward(kept, g[1]))
 
 
+def logistic_log_prob(
+    h: Bits[Array, "*lead_h units"],
+    y: Bits[Array, "*lead_y inputs"],
+    w: Float[Array, "inputs units"],
+    b: Float[Array, " units"],
+) -> Float[Array, "*lead"]:
+    """`bernoulli_log_prob(h, b + y W)`, with the derivative in W and b; the bits h and y are constants."""
+    return _logistic(h, y, w, b)
+
+
+def logistic_sample_and_log_prob(
+    noise: Float[Array, "*lead units"],
+    y: Bits[Array, "*lead_y inputs"],
+    w: Float[Array, "inputs units"],
+    b: Float[Array, " units"],
+) -> tuple[Bits[Array, "*lead units"], Float[Array, "*lead"]]:
+    """`bernoulli_sample_and_log_prob(noise, b + y W)`, with the derivatives of `logistic_log_prob`."""
+    h, log_prob = _logistic_draw(noise, y, w, b)
+    return jax.lax.stop_gradient(h), log_prob
+
+
 @jax.custom_vjp
-def logistic_log_prob(h: Array, y: Array, w: Array, b: Array) -> Array:
-    """`bernoulli_log_prob(h, b + y W)`, with the derivative in W and b; bits h and y are constants."""
+def _logistic(h: Array, y: Array, w: Array, b: Array) -> Array:
     return _log_prob(h, affine(y, w, b))
 
 
@@ -157,7 +177,7 @@ def _logistic_backward(saved: tuple[Array, Kept], g: Array) -> tuple[None, None,
     return None, None, *_weighed_sums(y, d_logits, None)
 
 
-logistic_log_prob.defvjp(_logistic_forward, _logistic_backward)
+_logistic.defvjp(_logistic_forward, _logistic_backward)
 
 
 @jax.custom_vjp
@@ -173,12 +193,6 @@ def _logistic_draw_forward(
 
 
 _logistic_draw.defvjp(_logistic_draw_forward, lambda saved, g: _logistic_backward(saved, g[1]))
-
-
-def logistic_sample_and_log_prob(noise: Array, y: Array, w: Array, b: Array) -> tuple[Array, Array]:
-    """`bernoulli_sample_and_log_prob(noise, b + y W)`, with derivatives as `logistic_log_prob` has."""
-    h, log_prob = _logistic_draw(noise, y, w, b)
-    return jax.lax.stop_gradient(h), log_prob
 
 
 def _weighed_sums(y: Array, r: Array, g: Array | None) -> tuple[Array, Array]:
