@@ -165,18 +165,15 @@ def _results(rig: Rig, training: Training, best: TrainState) -> dict[str, Any]:
                 split_rows(rig.dataset, split),
                 config.eval.final_K,
                 block=block_size(config.eval.K),
-                report=heed,
+                report=training.heed_signals,
             ),
             config.eval.final_K,
             log_z,
         )
 
-    def heed(done: int, total: int) -> None:
-        training.heed_signals()
-
     log.info("estimating the best state, K=%d, on valid and test", config.eval.final_K)
     params = evaluated_params(best)
-    log_z = final_log_z(config, rig.keys, rig.structure, params, heed)
+    log_z = final_log_z(config, rig.keys, rig.structure, params, training.heed_signals)
     return {
         "schema": 1,
         "model": config.model.name,

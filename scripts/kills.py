@@ -33,11 +33,11 @@ SAVING = "checkpoints/*orbax-checkpoint-tmp*"
 
 def start(directory: Path) -> "subprocess.Popen[bytes]":
     """The command in a process of its own."""
-    log = (directory.parent / f"{directory.name}.log").open("ab")
-    return subprocess.Popen(
-        [sys.executable, "-m", "bihm.cli.train", *RUN, f"hydra.run.dir={directory}"],
-        stdout=log, stderr=log, cwd=directory.parent,
-    )  # fmt: skip
+    with (directory.parent / f"{directory.name}.log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "bihm.cli.train", *RUN, f"hydra.run.dir={directory}"],
+            stdout=log, stderr=log, cwd=directory.parent,
+        )  # fmt: skip
 
 
 def finish(directory: Path) -> float:
