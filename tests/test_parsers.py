@@ -131,7 +131,7 @@ WRITERS = {
 }
 DOWNLOADS = {form: write(EYE) for form, write in WRITERS.items()} | {
     "npz": saved(np.savez, train_data=EYE, valid_data=EYE, test_data=EYE),
-    "idx.gz": parse.gzip.compress(b"\0\0\x08\1\0\0\0\5hello"),
+    "idx.gz": parse.gzip.compress(b"\0\0\x08\1\0\0\0\5hello", mtime=0),
     "mat": b"MATLAB 5.0 MAT-file".ljust(124) + b"\0\1IM" + b"\x0e\0\0\0\x30\0\0\0" + bytes(48),
 }
 
