@@ -14,6 +14,7 @@ from jax.flatten_util import ravel_pytree
 
 from bihm.compiled import fast_jit
 from bihm.model import Params, Structure, bind
+from bihm.numerics import euclidean_norm
 from bihm.objectives import Info, Objective
 from bihm.types import Array, Bits, Float, PRNGKey, Rows
 
@@ -183,7 +184,7 @@ def train_step(
     moved = state.params + rate * direction
     average = _move_average(state.average, moved, optimizer.average)
     new = Flat(moved, opt_state, average, state.step + 1, flat)
-    return new, StepInfo(loss, jnp.linalg.norm(flat), jax.tree.map(jnp.mean, info))
+    return new, StepInfo(loss, euclidean_norm(flat), jax.tree.map(jnp.mean, info))
 
 
 def make_chunk(

@@ -4,7 +4,6 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jax.extend.random import threefry_2x32
 from jax.nn import logsumexp
 
 from bihm.types import Array, Bits, Float, PRNGKey
@@ -13,9 +12,33 @@ from bihm.types import Array, Bits, Float, PRNGKey
 def affine(
     y: Float[Array, "*lead inputs"], w: Float[Array, "inputs units"], b: Float[Array, " units"]
 ) -> Float[Array, "*lead units"]:
-    """Return `b + y W`, one row per leading index; with no inputs it is `b` alone."""
+    """Return `b + y W`, one row per leading index."""
     a = y @ w
     return a + jnp.broadcast_to(b, a.shape)
+
+
+@jax.custom_vjp
+def affine_of_bits(
+    y: Bits[Array, "*lead inputs"], w: Float[Array, "inputs units"], b: Float[Array, " units"]
+) -> Float[Array, "*lead units"]:
+    """`affine` whose y is data or samples: constants of every rule, without a derivative.
+
+    Its derivatives y^T d and 1^T d are products over rows. Automatic differentiation writes them over
+    columns, which costs a transposing copy, and as a sum of rows, seven times slower than a product.
+    """
+    return affine(y, w, b)
+
+
+def _affine_forward(y: Array, w: Array, b: Array) -> tuple[Array, Array]:
+    return affine(y, w, b), y
+
+
+def _affine_backward(y: Array, d: Array) -> tuple[None, Array, Array]:
+    y, d = (x.reshape(-1, x.shape[-1]) for x in (y, d))
+    return None, jax.lax.dot_general(y, d, (((0,), (0,)), ((), ()))), jnp.ones(len(d)) @ d
+
+
+affine_of_bits.defvjp(_affine_forward, _affine_backward)
 
 
 def bernoulli_log_prob(
@@ -34,182 +57,79 @@ def bernoulli_sample(
     noise: Float[Array, "*lead units"], logits: Float[Array, "*lead_a units"]
 ) -> Bits[Array, "*lead units"]:
     """Return one bit per unit, 1 where `noise < sigmoid(logits)`; `noise` is uniform on [0, 1)."""
-    over, under = _odds(logits)
-    return _below(noise, over, under)
+    mean = _in_rank(jax.nn.sigmoid(jax.lax.stop_gradient(logits)), noise.ndim)
+    # A barrier, or the compiler draws the bits once more wherever they are used.
+    return _written((noise < mean).astype(noise.dtype))
 
 
-def bernoulli_sample_and_log_prob(
-    noise: Float[Array, "*lead units"], logits: Float[Array, "*lead_a units"]
-) -> tuple[Bits[Array, "*lead units"], Float[Array, "*lead"]]:
-    """`bernoulli_sample` and the `bernoulli_log_prob` of what it drew, sharing their exponentials."""
-    h, log_prob = _draw(noise, logits)
-    return jax.lax.stop_gradient(h), log_prob
+def _written(h: Bits[Array, "*any"]) -> Bits[Array, "*any"]:
+    """The bits themselves, and a hint to write them to memory.
 
-
-def _odds(logits: Array) -> tuple[Array, Array]:
-    """Two numbers in (0, 1], the larger one 1, that are to each other as p(h = 1) to p(h = 0).
-
-    One exponential serves samples, log-probabilities and derivatives: with e = exp(-|a|), sigmoid(a) is
-    (1 or e) / (1 + e) and softplus(a) = max(a, 0) + log(1 + e), and nothing overflows.
+    The compiler repeats cheap work in every loop that uses its result, and costly work like a square root
+    only once. (It removes `optimization_barrier` before it forms loops.)
     """
-    e, positive = jnp.exp(-jnp.abs(logits)), logits >= 0
-    return jnp.where(positive, 1, e), jnp.where(positive, e, 1)
-
-
-def _below(noise: Array, over: Array, under: Array) -> Array:
-    over, total = _in_rank(over, noise.ndim), _in_rank(over + under, noise.ndim)
-    return (noise * total < over).astype(noise.dtype)
+    return jnp.sqrt(h)
 
 
 def _in_rank(x: Array, rank: int) -> Array:
     return x.reshape((1,) * (rank - x.ndim) + x.shape)
 
 
-def _value(h: Array, logits: Array, e: Array) -> Array:
-    """sum_i h_i a_i - max(a_i, 0) - log(1 + e_i)."""
-    rank = max(h.ndim, logits.ndim)
-    h = _in_rank(h, rank)
-    if logits.ndim == rank:
-        return jnp.sum(h * logits - jnp.maximum(logits, 0), axis=-1) - _sum_log1p(e)
-    linear = jnp.sum(h * _in_rank(logits, rank), axis=-1)
-    rest = jnp.sum(jnp.maximum(logits, 0), axis=-1) + _sum_log1p(e)
-    return linear - _in_rank(rest, rank - 1)
+@jax.custom_vjp
+def _log_prob(h: Array, a: Array) -> Array:
+    h, wide = _in_rank(h, a.ndim), _in_rank(a, h.ndim)
+    if _is_whole(a, h):
+        return _sum_log(h * a - jnp.maximum(a, 0), a)
+    linear = jnp.sum(h * wide, axis=-1)
+    return linear + _in_rank(_sum_log(-jnp.maximum(a, 0), a), linear.ndim)
 
 
-def _sum_log1p(e: Array) -> Array:
-    """sum_i log(1 + e_i) over the last axis for e in [0, 1]: logarithms of products of up to 16 factors.
+def _is_whole(a: Array, h: Array) -> bool:
+    """Whether `a` has every axis that `h` has."""
+    return a.shape == jnp.broadcast_shapes(a.shape, h.shape)
 
-    Logarithms are half of a log-probability's cost. A product of 16 factors in [1, 2] cannot overflow, and
-    the rounding of 1 + e costs at most 6e-8 nats a unit.
+
+def _sum_log(linear: Array, a: Array) -> Array:
+    """sum_i linear_i - log(1 + exp(-|a_i|)) over the last axis.
+
+    Up to 16 units share one logarithm, of their product: factors in [1, 2] cannot overflow it, and the
+    rounding of 1 + e costs at most 6e-8 nats a unit. One reduction makes both sums of such a group, so that
+    nothing is written to memory but its results.
     """
-    units = e.shape[-1]
-    group = max(size for size in range(1, 17) if units % size == 0)
-    products = jnp.prod(1 + e.reshape(*e.shape[:-1], group, units // group), axis=-2)
-    return jnp.sum(jnp.log(products), axis=-1)
+    parts = [_in_groups(linear), _in_groups(1 + jnp.exp(-jnp.abs(a)))]
+    total, product = jax.lax.reduce(
+        parts, [jnp.zeros((), a.dtype), jnp.ones((), a.dtype)],
+        lambda x, y: (x[0] + y[0], x[1] * y[1]), [a.ndim - 1],
+    )  # fmt: skip
+    return jnp.sum(total - jnp.log(product), axis=-1)
 
 
-Kept = tuple[Array, ...]  # h - sigmoid(a); or h and sigmoid(a), where that lacks axes of h
+def _in_groups(x: Array) -> Array:
+    """The last axis as an axis of up to 16 numbers and one of such groups."""
+    size = max(size for size in range(1, 17) if x.shape[-1] % size == 0)
+    return x.reshape(*x.shape[:-1], size, x.shape[-1] // size)
 
 
-def _kept(h: Array, over: Array, under: Array) -> Kept:
-    mean = over / (over + under)
-    rank = max(h.ndim, mean.ndim)
-    shape = jnp.broadcast_shapes(h.shape, mean.shape)
-    if mean.shape == shape:
-        return (_in_rank(h, rank) - mean,)
-    return h, mean
+def euclidean_norm(x: Float[Array, " numbers"]) -> Float[Array, ""]:
+    """The square root of sum_i x_i^2, first in groups: one long sum is slow on a processor."""
+    return jnp.sqrt(jnp.sum(jnp.sum(_in_groups(x * x), axis=-2)))
 
 
-def _backward(kept: Kept, g: Array) -> tuple[None, Array]:
+def _log_prob_forward(h: Array, a: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _log_prob(h, a), (h, a)
+
+
+def _log_prob_backward(saved: tuple[Array, Array], g: Array) -> tuple[None, Array]:
     # Samples and data are constants of every rule, so `h` has no derivative to pay for.
-    if len(kept) == 1:
-        return None, g[..., None] * kept[0]
-    h, mean = kept
-    lead = mean.shape[:-1]
-    weighed = sum_to(g[..., None] * h, lead)
-    return None, weighed - sum_to(g[..., None], lead) * mean
+    h, a = saved
+    mean = jax.nn.sigmoid(a)
+    if _is_whole(a, h):
+        return None, g[..., None] * (_in_rank(h, a.ndim) - mean)
+    lead = a.shape[:-1]
+    return None, sum_to(g[..., None] * h, lead) - sum_to(g[..., None], lead) * mean
 
 
-@jax.custom_vjp
-def _log_prob(h: Array, logits: Array) -> Array:
-    over, under = _odds(logits)
-    return _value(h, logits, over * under)
-
-
-def _log_prob_forward(h: Array, logits: Array) -> tuple[Array, Kept]:
-    over, under = _odds(logits)
-    return _value(h, logits, over * under), _kept(h, over, under)
-
-
-_log_prob.defvjp(_log_prob_forward, _backward)
-
-
-@jax.custom_vjp
-def _draw(noise: Array, logits: Array) -> tuple[Array, Array]:
-    return _draw_forward(noise, logits)[0]
-
-
-def _draw_forward(noise: Array, logits: Array) -> tuple[tuple[Array, Array], Kept]:
-    over, under = _odds(logits)
-    h = _below(noise, over, under)
-    return (h, _value(h, logits, over * under)), _kept(h, over, under)
-
-
-_draw.defvjp(_draw_forward, lambda kept, g: _backward(kept, g[1]))
-
-
-def logistic_log_prob(
-    h: Bits[Array, "*lead_h units"],
-    y: Bits[Array, "*lead_y inputs"],
-    w: Float[Array, "inputs units"],
-    b: Float[Array, " units"],
-) -> Float[Array, "*lead"]:
-    """`bernoulli_log_prob(h, b + y W)`, with the derivative in W and b; the bits h and y are constants."""
-    return _logistic(h, y, w, b)
-
-
-def logistic_sample_and_log_prob(
-    noise: Float[Array, "*lead units"],
-    y: Bits[Array, "*lead_y inputs"],
-    w: Float[Array, "inputs units"],
-    b: Float[Array, " units"],
-) -> tuple[Bits[Array, "*lead units"], Float[Array, "*lead"]]:
-    """`bernoulli_sample_and_log_prob(noise, b + y W)`, with the derivatives of `logistic_log_prob`."""
-    h, log_prob = _logistic_draw(noise, y, w, b)
-    return jax.lax.stop_gradient(h), log_prob
-
-
-@jax.custom_vjp
-def _logistic(h: Array, y: Array, w: Array, b: Array) -> Array:
-    return _log_prob(h, affine(y, w, b))
-
-
-def _logistic_forward(h: Array, y: Array, w: Array, b: Array) -> tuple[Array, tuple[Array, Kept]]:
-    value, kept = _log_prob_forward(h, affine(y, w, b))
-    return value, (y, kept)
-
-
-def _logistic_backward(saved: tuple[Array, Kept], g: Array) -> tuple[None, None, Array, Array]:
-    y, kept = saved
-    if len(kept) == 1:
-        return None, None, *_weighed_sums(y, kept[0], g)
-    _, d_logits = _backward(kept, g)
-    return None, None, *_weighed_sums(y, d_logits, None)
-
-
-_logistic.defvjp(_logistic_forward, _logistic_backward)
-
-
-@jax.custom_vjp
-def _logistic_draw(noise: Array, y: Array, w: Array, b: Array) -> tuple[Array, Array]:
-    return _draw(noise, affine(y, w, b))
-
-
-def _logistic_draw_forward(
-    noise: Array, y: Array, w: Array, b: Array
-) -> tuple[tuple[Array, Array], tuple[Array, Kept]]:
-    drawn, kept = _draw_forward(noise, affine(y, w, b))
-    return drawn, (y, kept)
-
-
-_logistic_draw.defvjp(_logistic_draw_forward, lambda saved, g: _logistic_backward(saved, g[1]))
-
-
-def _weighed_sums(y: Array, r: Array, g: Array | None) -> tuple[Array, Array]:
-    """sum g y^T r and sum g r over all leading axes.
-
-    The weights go to the narrower factor, and both are contracted over their rows: automatic
-    differentiation would contract over columns, which the compiler makes by a transposing copy.
-    """
-    n, m = y.shape[-1], r.shape[-1]
-    y, r = y.reshape(-1, n), r.reshape(-1, m)
-    rows = (((0,), (0,)), ((), ()))
-    if g is None:
-        return jax.lax.dot_general(y, r, rows), jnp.sum(r, axis=0)
-    g = g.reshape(-1, 1)
-    weighed = g * r
-    y, r = (g * y, r) if n < m else (y, weighed)
-    return jax.lax.dot_general(y, r, rows), jnp.sum(weighed, axis=0)
+_log_prob.defvjp(_log_prob_forward, _log_prob_backward)
 
 
 def sum_to(x: Float[Array, "*lead units"], lead: tuple[int, ...]) -> Float[Array, "*less units"]:
@@ -222,14 +142,40 @@ def sum_to(x: Float[Array, "*lead units"], lead: tuple[int, ...]) -> Float[Array
 def uniform(key: PRNGKey, shape: tuple[int, ...]) -> Float[Array, "..."]:
     """Numbers in [0, 1), 23 bits each, from the Threefry counters of a key.
 
-    `jax.random.uniform` computes two words for each number and keeps one, so that arrays sharded over
-    devices come out alike; this keeps both.
+    They come in two turns of a loop. Without it the compiler would compute them again wherever some of
+    them are used.
     """
     # Words drawn from the key, not its data: so jax's check for keys used twice sees this use.
-    start = jax.random.bits(key, (2,), jnp.uint32)
-    words = threefry_2x32(start, jax.lax.iota(jnp.uint32, math.prod(shape)))
-    one_to_two = jax.lax.bitcast_convert_type((words >> 9) | jnp.uint32(0x3F800000), jnp.float32)
-    return (one_to_two - 1).reshape(shape)
+    words = jax.random.bits(key, (2,), jnp.uint32)
+    total = math.prod(shape)
+    half = -(-total // 2)
+
+    def turn(first: Array) -> Array:
+        return _unit_interval(_threefry(words, first + jax.lax.iota(jnp.uint32, half)))
+
+    numbers: Array = jax.lax.map(turn, jnp.asarray([0, half], jnp.uint32))
+    return numbers.reshape(-1)[:total].reshape(shape)
+
+
+def _unit_interval(word: Array) -> Array:
+    """23 random bits as the mantissa of a number in [1, 2), minus 1."""
+    mantissa = (word >> 9) | jnp.uint32(0x3F800000)
+    return jax.lax.bitcast_convert_type(mantissa, jnp.float32) - 1
+
+
+def _threefry(key: Array, counter: Array) -> Array:
+    """The first word of Threefry-2x32 with 20 rounds (Salmon et al. 2011) for blocks (counter, 0).
+
+    The compiler makes no loop with two results, so that the second word would cost as much as a block.
+    """
+    keys = (key[0], key[1], key[0] ^ key[1] ^ jnp.uint32(0x1BD11BDA))
+    a, b = counter + keys[0], jnp.broadcast_to(keys[1], counter.shape)
+    for i in range(5):
+        for distance in ((13, 15, 26, 6), (17, 29, 16, 24))[i % 2]:
+            a = a + b
+            b = a ^ (b << distance | b >> 32 - distance)
+        a, b = a + keys[(i + 1) % 3], b + keys[(i + 2) % 3] + jnp.uint32(i + 1)
+    return a
 
 
 def log_mean_exp(x: Float[Array, " samples *rest"]) -> Float[Array, "*rest"]:

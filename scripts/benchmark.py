@@ -55,8 +55,11 @@ def read_config(overrides: list[str]) -> schema.Config:
 def products(jaxpr: Any, times: int = 1) -> Iterator[Product]:
     """The matrix products of a program, those inside a loop with the number of its turns."""
     for equation in jaxpr.eqns:
-        if equation.primitive.name == "dot_general":
-            a, b = (tuple(v.aval.shape) for v in equation.invars)
+        shapes = [tuple(v.aval.shape) for v in equation.invars]
+        if (
+            equation.primitive.name == "dot_general" and min(map(len, shapes)) > 1
+        ):  # not with a vector
+            a, b = shapes
             yield a, b, equation.params["dimension_numbers"], times
         turns = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
         for name, value in equation.params.items():

@@ -178,7 +178,7 @@ def test_4_bihm_ascends_log_p_tilde_star(p, q):
 def test_4_rws_ascends_log_p_in_p(p, q):
     machine = mixed_machine(p, q)
     rows, fixed = row_index(X), exact(machine)
-    objective = make_objective("rws", K=1000, q_update="wake")
+    objective = make_objective("rws", K=4000, q_update="wake")
 
     def value(m):
         # p: log p(x). q: the posterior's weights on log q, as wake-phase q has it.
@@ -186,7 +186,7 @@ def test_4_rws_ascends_log_p_in_p(p, q):
         posterior = fixed.p / fixed.p.sum(axis=1, keepdims=True)
         return (now.log_p + (posterior * np.log(now.q)).sum(axis=1))[rows].mean()
 
-    assert_gradient(machine, objective, X, value)
+    assert_gradient(machine, objective, X, value, draws=125)  # large K: the bias is of order 1 / K
 
 
 @pytest.mark.parametrize("K", [1, 3])
@@ -216,8 +216,8 @@ def test_4_rws_mixes_wake_and_sleep_for_q():
         sleep = (fixed.p * np.log(now.q)).sum()
         return now.log_p[rows].mean() + (wake + sleep) / 2
 
-    objective = make_objective("rws", K=1000, q_update="both", sleep_batch_size=6)
-    assert_gradient(machine, objective, X, value)
+    objective = make_objective("rws", K=4000, q_update="both", sleep_batch_size=24)
+    assert_gradient(machine, objective, X, value, draws=125)
 
 
 def test_rws_with_one_sample_and_sleep_is_wake_sleep():

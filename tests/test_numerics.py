@@ -5,12 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.extend.random import threefry_2x32
 
 from bihm.numerics import (
     affine,
+    affine_of_bits,
     bernoulli_log_prob,
     bernoulli_sample,
     ess,
+    euclidean_norm,
     log_mean_exp,
     normalised_weights,
     uniform,
@@ -53,6 +56,14 @@ def test_noise_is_uniform_and_has_every_shape():
     assert not np.array_equal(noise[:5], uniform(jax.random.key(4), (5, 3)))
 
 
+def test_noise_is_the_first_word_of_jaxs_own_threefry():
+    key, n = jax.random.key(3), 10
+    words = jax.random.bits(key, (2,), jnp.uint32)
+    blocks = jnp.concatenate([jnp.arange(n, dtype=jnp.uint32), jnp.zeros(n, jnp.uint32)])
+    first = threefry_2x32(words, blocks)[:n]
+    np.testing.assert_array_equal(uniform(key, (n,)), (first >> 9) * np.float32(2.0**-23))
+
+
 def test_its_derivative_is_the_residual_at_any_logit():
     h = (np.arange(len(LOGITS)) % 2).astype(np.float32)
     got = jax.grad(lambda a: bernoulli_log_prob(jnp.asarray(h), a))(jnp.asarray(LOGITS))
@@ -82,6 +93,23 @@ def test_samples_follow_their_logits():
 def test_affine_adds_the_bias_to_every_row():
     y, w, b = jnp.ones((2, 3, 4)), jnp.ones((4, 5)), jnp.arange(5.0)
     np.testing.assert_allclose(affine(y, w, b), np.broadcast_to(4 + np.arange(5), (2, 3, 5)))
+
+
+def test_the_derivative_of_an_affine_function_of_bits_is_that_of_any_other():
+    rng = np.random.default_rng(0)
+    y = jnp.asarray(rng.integers(0, 2, (2, 3, 4)), jnp.float32)
+    w, b, d = (jnp.asarray(rng.normal(size=s), jnp.float32) for s in [(4, 5), (5,), (2, 3, 5)])
+    got, expected = (
+        jax.grad(lambda w, b, f=f: jnp.sum(d * f(y, w, b)), argnums=(0, 1))(w, b)
+        for f in (affine_of_bits, affine)
+    )
+    jax.tree.map(lambda g, e: np.testing.assert_allclose(g, e, rtol=1e-5), got, expected)
+
+
+@pytest.mark.parametrize("numbers", [1, 13, 4096])
+def test_a_norm_is_euclidean_for_any_number_of_numbers(numbers):
+    x = np.random.default_rng(0).normal(size=numbers).astype(np.float32)
+    np.testing.assert_allclose(euclidean_norm(jnp.asarray(x)), np.linalg.norm(x), rtol=1e-6)
 
 
 def test_means_weights_and_ess_in_log_space():

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from bihm.numerics import affine
+from bihm.numerics import affine_of_bits
 from bihm.types import Array, Bits, Float
 
 
@@ -86,14 +86,14 @@ def input_weights(
 
 
 def drive(
-    y: Float[Array, "*lead inputs"],
+    y: Bits[Array, "*lead inputs"],
     w: nnx.Param | None,
     b: nnx.Param,
 ) -> Float[Array, "*lead units"]:
     """b + W y, or `b` alone for a prior, which has no W."""
     if w is None:
         return jnp.broadcast_to(b[...], (*y.shape[:-1], b.shape[0]))
-    return affine(y, w[...], b[...])
+    return affine_of_bits(y, w[...], b[...])
 
 
 def plus(

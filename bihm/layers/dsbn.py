@@ -17,9 +17,9 @@ from bihm.layers.conditional import (
 )
 from bihm.numerics import (
     affine,
+    affine_of_bits,
     bernoulli_log_prob,
     bernoulli_sample,
-    bernoulli_sample_and_log_prob,
 )
 from bihm.types import Array, Bits, Float
 
@@ -54,10 +54,13 @@ class Dsbn(nnx.Module):
 
     def logits(self, y: Bits[Array, "*lead inputs"]) -> Float[Array, "*lead units"]:
         """a = b + W f(c + U y)."""
-        z, f = y, ACTIVATIONS[self.activation]
-        for u, c in zip(self.u, self.c, strict=True):
+        if self.w is None:
+            return drive(y, self.w, self.b)
+        f, (first, *others) = ACTIVATIONS[self.activation], zip(self.u, self.c, strict=True)
+        z = f(affine_of_bits(y, first[0][...], first[1][...]))
+        for u, c in others:
             z = f(affine(z, u[...], c[...]))
-        return drive(z, self.w, self.b)
+        return affine(z, self.w[...], self.b[...])
 
     def sample(
         self, noise: Float[Array, "*lead units"], y: Bits[Array, "*lead_y inputs"]
@@ -72,4 +75,6 @@ class Dsbn(nnx.Module):
     def sample_and_log_prob(
         self, noise: Float[Array, "*lead units"], y: Bits[Array, "*lead_y inputs"]
     ) -> tuple[Bits[Array, "*lead units"], Float[Array, "*lead"]]:
-        return bernoulli_sample_and_log_prob(noise, self.logits(y))
+        logits = self.logits(y)
+        h = bernoulli_sample(noise, logits)
+        return h, bernoulli_log_prob(h, logits)

@@ -4,13 +4,7 @@ import numpy as np
 from flax import nnx
 
 from bihm.layers.conditional import Init, LayerSpec, drive, initial_bias, input_weights
-from bihm.numerics import (
-    bernoulli_log_prob,
-    bernoulli_sample,
-    bernoulli_sample_and_log_prob,
-    logistic_log_prob,
-    logistic_sample_and_log_prob,
-)
+from bihm.numerics import bernoulli_log_prob, bernoulli_sample
 from bihm.types import Array, Bits, Float
 
 
@@ -38,13 +32,11 @@ class Sbn(nnx.Module):
     def log_prob(
         self, h: Bits[Array, "*lead_h units"], y: Bits[Array, "*lead_y inputs"]
     ) -> Float[Array, "*lead"]:
-        if self.w is None:
-            return bernoulli_log_prob(h, self.logits(y))
-        return logistic_log_prob(h, y, self.w[...], self.b[...])
+        return bernoulli_log_prob(h, self.logits(y))
 
     def sample_and_log_prob(
         self, noise: Float[Array, "*lead units"], y: Bits[Array, "*lead_y inputs"]
     ) -> tuple[Bits[Array, "*lead units"], Float[Array, "*lead"]]:
-        if self.w is None:
-            return bernoulli_sample_and_log_prob(noise, self.logits(y))
-        return logistic_sample_and_log_prob(noise, y, self.w[...], self.b[...])
+        logits = self.logits(y)
+        h = bernoulli_sample(noise, logits)
+        return h, bernoulli_log_prob(h, logits)
