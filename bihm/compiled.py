@@ -8,9 +8,10 @@ import jax
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-# On a processor XLA hands sums and products to a library. Such calls cannot be fused with what surrounds
-# them, so that every operand is written to memory first: XLA's own loops are faster (18.6 ms a step, 15.5).
-OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": ""}
+# On a processor XLA hands sums and chains of products to a library. Such calls cannot be fused with what
+# surrounds them, so that every operand is written to memory first: XLA's own loops are faster (18.6 ms a
+# step, 15.5). Single products may go there, because it has fast ones for bfloat16.
+OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
 
 
 def fast_jit(function: Function, **options: Any) -> Function:

@@ -16,6 +16,7 @@ from bihm.compiled import fast_jit
 from bihm.model import Params, Structure, bind
 from bihm.numerics import euclidean_norm
 from bihm.objectives import Info, Objective
+from bihm.products import products_in
 from bihm.types import Array, Bits, Float, PRNGKey, Rows
 
 Unravel = Callable[[Array], Params]
@@ -195,8 +196,11 @@ def make_chunk(
     *,
     batch_size: int,
     grey: bool,
+    precision: str = "f32",
 ) -> Chunk:
     """Compile `plan.length` training steps into one call that donates its state.
+
+    `precision` is that of the rule's matrix products, as `products_in` takes it.
 
     All randomness is folded from the key and the step number, so a run goes on after an
     interruption as if there had been none.
@@ -222,7 +226,8 @@ def make_chunk(
             data_key, rule_key = jax.random.split(jax.random.fold_in(step_key, state.step))
             index = state.step % plan.steps_per_epoch
             x = take_batch(data_key, rows, order, index, batch_size, grey)
-            return step(state, x, rule_key, learning_rate(rates, state.step))
+            with products_in(precision):
+                return step(state, x, rule_key, learning_rate(rates, state.step))
 
         average = None if state.average is None else ravel_pytree(state.average)[0]
         start = Flat(flat, state.opt_state, average, state.step, jnp.zeros_like(flat))

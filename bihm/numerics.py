@@ -9,38 +9,6 @@ from jax.nn import logsumexp
 from bihm.types import Array, Bits, Float, PRNGKey
 
 
-def affine(
-    y: Float[Array, "*lead inputs"], w: Float[Array, "inputs units"], b: Float[Array, " units"]
-) -> Float[Array, "*lead units"]:
-    """Return `b + y W`, one row per leading index."""
-    a = y @ w
-    return a + jnp.broadcast_to(b, a.shape)
-
-
-@jax.custom_vjp
-def affine_of_bits(
-    y: Bits[Array, "*lead inputs"], w: Float[Array, "inputs units"], b: Float[Array, " units"]
-) -> Float[Array, "*lead units"]:
-    """`affine` whose y is data or samples: constants of every rule, without a derivative.
-
-    Its derivatives y^T d and 1^T d are products over rows. Automatic differentiation writes them over
-    columns, which costs a transposing copy, and as a sum of rows, seven times slower than a product.
-    """
-    return affine(y, w, b)
-
-
-def _affine_forward(y: Array, w: Array, b: Array) -> tuple[Array, Array]:
-    return affine(y, w, b), y
-
-
-def _affine_backward(y: Array, d: Array) -> tuple[None, Array, Array]:
-    y, d = (x.reshape(-1, x.shape[-1]) for x in (y, d))
-    return None, jax.lax.dot_general(y, d, (((0,), (0,)), ((), ()))), jnp.ones(len(d)) @ d
-
-
-affine_of_bits.defvjp(_affine_forward, _affine_backward)
-
-
 def bernoulli_log_prob(
     h: Bits[Array, "*lead_h units"], logits: Float[Array, "*lead_a units"]
 ) -> Float[Array, "*lead"]:
@@ -112,7 +80,8 @@ def _in_groups(x: Array) -> Array:
 
 def euclidean_norm(x: Float[Array, " numbers"]) -> Float[Array, ""]:
     """The square root of sum_i x_i^2, first in groups: one long sum is slow on a processor."""
-    return jnp.sqrt(jnp.sum(jnp.sum(_in_groups(x * x), axis=-2)))
+    parts = jnp.sum(_in_groups(x * x), axis=-2)
+    return jnp.sqrt(jnp.sum(jax.lax.optimization_barrier(parts)))  # or both sums become one
 
 
 def _log_prob_forward(h: Array, a: Array) -> tuple[Array, tuple[Array, Array]]:

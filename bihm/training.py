@@ -135,6 +135,7 @@ class Training:
             rig.plan,
             batch_size=rig.config.batch_size,
             grey=rig.dataset.grey,
+            precision=rig.config.precision,
         )
 
     def _finish_epoch(self, chunk: Chunk, rates: Rates) -> bool:

@@ -155,7 +155,7 @@ def time_step(
     rows = jnp.asarray(rng.integers(0, 2, (max(batch, 10_000), visible)), jnp.uint8)
     chunk = make_chunk(
         structure, objective, optimizer, ChunkPlan(1, steps),
-        batch_size=batch, grey=False,
+        batch_size=batch, grey=False, precision=config.precision,
     )  # fmt: skip
     state = init_state(params, optimizer)
     rates = Rates.of(1e-4, 1e-4, 0, 1)

@@ -5,6 +5,7 @@ must stand in the one line that the command prints.
 """
 
 import contextlib
+import importlib
 import io
 import sys
 import time
@@ -44,7 +45,9 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setattr("hydra._internal.hydra.Hydra.get_mode", lambda *args, **named: None)
     # Python's logging cannot be set up twice in a process that also captures logs, as pytest does.
     for place in ("core.utils", "_internal.hydra", "_internal.core_plugins.basic_launcher"):
-        monkeypatch.setattr(f"hydra.{place}.configure_log", only_make_the_file)
+        # Not by its dotted name: Hydra's search for plugins leaves modules that no package knows of.
+        module = importlib.import_module(f"hydra.{place}")
+        monkeypatch.setattr(module, "configure_log", only_make_the_file)
     return tmp_path / "home"
 
 

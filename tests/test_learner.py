@@ -119,6 +119,40 @@ def test_no_gradient_is_paid_for_that_is_zero():
     assert sum(flops) == p + q
 
 
+def test_bfloat16_is_in_the_products_and_nowhere_else():
+    structure, params = split(tiny_machine())
+    optimizer = make_optimizer("adam", clip=None, l1=0.0, l2=0.0)
+    rule = make_objective("bihm", K=500)
+    rows, key, rates = (
+        jnp.ones((4, VISIBLE), jnp.uint8),
+        jax.random.key(0),
+        Rates.of(1.0, 1.0, 0, 1),
+    )
+
+    def chunk(precision):
+        return make_chunk(
+            structure, rule, optimizer, plan_epoch(4, 4, 1),
+            batch_size=4, grey=False, precision=precision,
+        )  # fmt: skip
+
+    norms = {}
+    for precision in ("f32", "bf16"):
+        state = init_state(params, optimizer)
+        jaxpr = jax.make_jaxpr(chunk(precision).__wrapped__)(state, key, rows, rates).jaxpr
+        found = {
+            str(value.aval.dtype)
+            for equation in _equations(jaxpr)
+            if equation.primitive.name == "dot_general"
+            for value in equation.invars
+        }
+        assert found == {{"f32": "float32", "bf16": "bfloat16"}[precision]}
+        state, info = chunk(precision)(state, key, rows, rates)
+        assert {str(x.dtype) for x in jax.tree.leaves(state.params)} == {"float32"}
+        norms[precision] = np.asarray(info.grad_norms)
+    assert not np.array_equal(*norms.values())
+    np.testing.assert_allclose(norms["bf16"], norms["f32"], rtol=0.05)
+
+
 def _equations(jaxpr):
     for equation in jaxpr.eqns:
         yield equation

@@ -8,8 +8,6 @@ import pytest
 from jax.extend.random import threefry_2x32
 
 from bihm.numerics import (
-    affine,
-    affine_of_bits,
     bernoulli_log_prob,
     bernoulli_sample,
     ess,
@@ -18,6 +16,7 @@ from bihm.numerics import (
     normalised_weights,
     uniform,
 )
+from bihm.products import affine, affine_of_bits, product, products_in
 
 LOGITS = np.array([-200.0, -30.0, -1.5, 0.0, 0.7, 25.0, 200.0], np.float32)
 
@@ -104,6 +103,14 @@ def test_the_derivative_of_an_affine_function_of_bits_is_that_of_any_other():
         for f in (affine_of_bits, affine)
     )
     jax.tree.map(lambda g, e: np.testing.assert_allclose(g, e, rtol=1e-5), got, expected)
+
+
+def test_a_product_in_bfloat16_rounds_its_factors_and_sums_in_float32():
+    y, w = jnp.ones((2, 4096)), jnp.full((4096, 3), 1 + 2.0**-7)  # a number that bfloat16 has
+    with products_in("bf16"):
+        np.testing.assert_array_equal(product(y, w), y @ w)
+        assert (product(y, w + 2.0**-12) == y @ w).all()
+    assert (product(y, w + 2.0**-12) > y @ w).all()
 
 
 @pytest.mark.parametrize("numbers", [1, 13, 4096])

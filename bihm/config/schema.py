@@ -104,6 +104,7 @@ class Config:
     batch_size: int = 100
     epochs: int = 100
     seed: int = 0
+    precision: str = "f32"
     max_seconds: float | None = None
     p: SideConfig = field(default_factory=SideConfig)
     q: SideConfig = field(default_factory=SideConfig)

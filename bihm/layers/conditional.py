@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from bihm.numerics import affine_of_bits
+from bihm.products import affine_of_bits
 from bihm.types import Array, Bits, Float
 
 

@@ -17,6 +17,7 @@ from bihm.layers.conditional import (
 )
 from bihm.layers.order import LowerTriangular, in_order, in_place, initial_order, mask_later
 from bihm.numerics import bernoulli_log_prob, bernoulli_sample
+from bihm.products import product
 from bihm.types import Array, Bits, Float
 
 
@@ -43,7 +44,7 @@ class Darn(nnx.Module):
         self, h: Bits[Array, "*lead_h units"], y: Bits[Array, "*lead_y inputs"]
     ) -> Float[Array, "*lead"]:
         a = mask_later(self.a[...], self.order)
-        return bernoulli_log_prob(h, plus(drive(y, self.w, self.b), h @ a.T))
+        return bernoulli_log_prob(h, plus(drive(y, self.w, self.b), product(h, a.T)))
 
     def sample(
         self, noise: Float[Array, "*lead units"], y: Bits[Array, "*lead_y inputs"]
@@ -57,7 +58,7 @@ class Darn(nnx.Module):
         h = self._draw(noise, base)
         # Once h is known all logits are one product away; its derivative is cheaper than the scan's.
         a = mask_later(self.a[...], self.order)
-        return h, bernoulli_log_prob(h, plus(base, h @ a.T))
+        return h, bernoulli_log_prob(h, plus(base, product(h, a.T)))
 
     def _draw(
         self, noise: Float[Array, "*lead units"], base: Float[Array, "*lead_y units"]

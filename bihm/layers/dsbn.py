@@ -15,12 +15,8 @@ from bihm.layers.conditional import (
     initial_bias,
     input_weights,
 )
-from bihm.numerics import (
-    affine,
-    affine_of_bits,
-    bernoulli_log_prob,
-    bernoulli_sample,
-)
+from bihm.numerics import bernoulli_log_prob, bernoulli_sample
+from bihm.products import affine, affine_of_bits
 from bihm.types import Array, Bits, Float
 
 ACTIVATIONS = {"tanh": jnp.tanh, "sigmoid": jax.nn.sigmoid, "relu": jax.nn.relu}

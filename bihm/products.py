@@ -1,0 +1,75 @@
+"""Matrix products and their derivatives, in float32 or with factors in bfloat16."""
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.experimental.layout import Layout, with_layout_constraint
+
+from bihm.types import Array, Bits, Float
+
+PRECISIONS = {"f32": None, "bf16": "BF16_BF16_F32"}  # jax's names; None is its default
+
+
+def product(
+    y: Float[Array, "*lead inputs"], w: Float[Array, "inputs units"]
+) -> Float[Array, "*lead units"]:
+    """`y W`, one row per leading index, in the arithmetic of `products_in`; summed in float32."""
+    return jnp.matmul(*_rounded(y, w), preferred_element_type=y.dtype)
+
+
+def products_in(precision: str) -> AbstractContextManager[Any]:
+    """Within it matrix products are those of "f32" or "bf16": factors in bfloat16, sums in float32.
+
+    Nothing else changes: what is summed, compared or updated is float32 in both.
+    """
+    context: AbstractContextManager[Any] = jax.default_matmul_precision(PRECISIONS[precision])
+    return context
+
+
+def _rounded(*factors: Array) -> tuple[Array, ...]:
+    # On a processor the compiler knows this arithmetic only by the types of the factors.
+    asked: str | None = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+    half = asked == PRECISIONS["bf16"]
+    return tuple(x.astype(jnp.bfloat16) for x in factors) if half else factors
+
+
+def affine(
+    y: Float[Array, "*lead inputs"], w: Float[Array, "inputs units"], b: Float[Array, " units"]
+) -> Float[Array, "*lead units"]:
+    """Return `b + y W`, one row per leading index."""
+    a = product(y, w)
+    return a + jnp.broadcast_to(b, a.shape)
+
+
+@jax.custom_vjp
+def affine_of_bits(
+    y: Bits[Array, "*lead inputs"], w: Float[Array, "inputs units"], b: Float[Array, " units"]
+) -> Float[Array, "*lead units"]:
+    """`affine` whose y is data or samples: constants of every rule, without a derivative.
+
+    Its derivatives y^T d and 1^T d are products over rows. Automatic differentiation writes them over
+    columns, which costs a transposing copy, and as a sum of rows, seven times slower than a product.
+    """
+    return affine(y, w, b)
+
+
+def _affine_forward(y: Array, w: Array, b: Array) -> tuple[Array, Array]:
+    return affine(y, w, b), y
+
+
+def _affine_backward(y: Array, d: Array) -> tuple[None, Array, Array]:
+    y, d = (x.reshape(-1, x.shape[-1]) for x in (y, d))
+    dtype, (y, d) = d.dtype, _rounded(y, d)
+    transposed, ones = y.T, jnp.ones(len(d), d.dtype)
+    if y.dtype == jnp.bfloat16:
+        # A processor has fast bfloat16 products, but not with columns, as which the compiler would read
+        # y^T, and not of a vector: so y is transposed in memory, and 1^T d is computed eight times.
+        transposed = with_layout_constraint(transposed, Layout((0, 1)))
+        ones = jnp.ones((8, len(d)), d.dtype)
+    d_w, d_b = (jnp.matmul(x, d, preferred_element_type=dtype) for x in (transposed, ones))
+    return None, d_w, d_b.reshape(-1, d.shape[-1])[0]
+
+
+affine_of_bits.defvjp(_affine_forward, _affine_backward)
