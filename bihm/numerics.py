@@ -1,6 +1,8 @@
 """Arrays in, arrays out: Bernoulli log-probabilities, weights, and sums over samples in log space."""
 
 import math
+from collections.abc import Sequence
+from itertools import accumulate
 
 import jax
 import jax.numpy as jnp
@@ -74,8 +76,19 @@ def _sum_log(linear: Array, a: Array) -> Array:
 
 def _in_groups(x: Array) -> Array:
     """The last axis as an axis of up to 16 numbers and one of such groups."""
-    size = max(size for size in range(1, 17) if x.shape[-1] % size == 0)
+    size = _group_size(x.shape[-1])
     return x.reshape(*x.shape[:-1], size, x.shape[-1] // size)
+
+
+def _group_size(units: int) -> int:
+    """Large groups need few logarithms, but a loop over groups is fast where it fills vectors.
+
+    Measured on AVX-512: 300 units took 0.59 ms as 20 groups of 15 and 0.42 ms as 25 of 12; 30 units
+    0.23 ms as 2 of 15 and 0.07 ms as 5 of 6.
+    """
+    sizes = [n for n in range(1, 17) if units % n == 0 and (n == 1 or units // n >= 5)]
+    filling = [n for n in sizes if n >= 4 and units // n >= 24 and units // n % 8 <= 1]
+    return max(filling or sizes)
 
 
 def euclidean_norm(x: Float[Array, " numbers"]) -> Float[Array, ""]:
@@ -108,22 +121,29 @@ def sum_to(x: Float[Array, "*lead units"], lead: tuple[int, ...]) -> Float[Array
     return jnp.sum(x, axis=stretched, keepdims=True)
 
 
-def uniform(key: PRNGKey, shape: tuple[int, ...]) -> Float[Array, "..."]:
-    """Numbers in [0, 1), 23 bits each, from the Threefry counters of a key.
+def uniforms(
+    key: PRNGKey, lead: tuple[int, ...], sizes: Sequence[int]
+) -> list[Float[Array, "*lead _units"]]:
+    """Arrays of shape (*lead, size) of numbers in [0, 1), 23 bits each, from a key's Threefry counters.
 
-    They come in two turns of a loop. Without it the compiler would compute them again wherever some of
-    them are used.
+    One draw for all of them, because small ones take longer to compile and to run, and the numbers of each
+    together in memory, because loops over rows of 30 units fill no vectors. The counters come in two turns
+    of a loop: without it the compiler would compute the numbers again wherever some of them are used.
     """
     # Words drawn from the key, not its data: so jax's check for keys used twice sees this use.
     words = jax.random.bits(key, (2,), jnp.uint32)
-    total = math.prod(shape)
-    half = -(-total // 2)
+    rows = math.prod(lead)
+    half = -(-rows * sum(sizes) // 2)
 
     def turn(first: Array) -> Array:
         return _unit_interval(_threefry(words, first + jax.lax.iota(jnp.uint32, half)))
 
-    numbers: Array = jax.lax.map(turn, jnp.asarray([0, half], jnp.uint32))
-    return numbers.reshape(-1)[:total].reshape(shape)
+    numbers = jax.lax.map(turn, jnp.asarray([0, half], jnp.uint32)).reshape(-1)
+    ends = list(accumulate(rows * size for size in sizes))
+    return [
+        numbers[end - rows * size : end].reshape(*lead, size)
+        for size, end in zip(sizes, ends, strict=True)
+    ]
 
 
 def _unit_interval(word: Array) -> Array:

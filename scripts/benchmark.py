@@ -33,7 +33,7 @@ from bihm.evaluation import TILE, block_size
 from bihm.learner import ChunkPlan, Rates, init_state, make_chunk
 from bihm.likelihood import estimate_tile, log_weights
 from bihm.model import bind, parameter_names
-from bihm.numerics import uniform
+from bihm.numerics import uniforms
 from bihm.taper import layer_sizes
 
 Product = tuple[
@@ -122,18 +122,19 @@ def torch_step(
     from eager_torch import EagerMachine
 
     names, leaves = parameter_names(params), map(np.asarray, jax.tree.leaves(params))
-    visible, batch, hidden = config.dataset.n_features, config.batch_size, sum(config.layers)
+    visible, batch = config.dataset.n_features, config.batch_size
     eager = EagerMachine(dict(zip(names, leaves, strict=True)), visible, config.layers)
     rule, x = config.model.name, rows[:batch].astype(jnp.float32)
     key = make_keys(config.seed).train
     if rule == "bihm":
-        noise = [uniform(key, (config.K, batch, hidden))]
+        draws = [(key, (config.K, batch), config.layers)]
     else:
         wake, sleep = jax.random.split(key)
-        noise = [
-            uniform(wake, (config.K, batch, hidden)),
-            uniform(sleep, (batch, hidden + visible)),
+        draws = [
+            (wake, (config.K, batch), config.layers),
+            (sleep, (batch,), [*reversed(config.layers), visible]),
         ]
+    noise = [jnp.concatenate(uniforms(*draw), axis=-1) for draw in draws]
     arguments = [torch.tensor(np.asarray(a)) for a in (x, *noise)]
     theirs = eager.gradients(rule, *arguments, *[None] * (3 - len(arguments)))
     ours = jax.tree.leaves(jax.jit(gradient)(params, x))

@@ -14,7 +14,7 @@ from bihm.numerics import (
     euclidean_norm,
     log_mean_exp,
     normalised_weights,
-    uniform,
+    uniforms,
 )
 from bihm.products import affine, affine_of_bits, product, products_in
 
@@ -43,24 +43,27 @@ def test_sums_over_any_number_of_units_agree_with_float64(units):
 
 
 def test_noise_is_uniform_and_has_every_shape():
-    noise = np.asarray(uniform(jax.random.key(3), (40_001, 3)), np.float64)
+    first, *others = uniforms(jax.random.key(3), (40_001,), [3, 1, 2])
+    assert [x.shape for x in others] == [(40_001, 1), (40_001, 2)]
+    noise = np.concatenate([np.ravel(x) for x in (first, *others)]).astype(np.float64)
     assert noise.min() >= 0
     assert noise.max() < 1
     for power in (1, 2, 3):
         error = noise.size**-0.5 * (noise**power).std()
         assert abs((noise**power).mean() - 1 / (power + 1)) < 5 * error
-    correlation = np.corrcoef(noise.ravel()[:-1], noise.ravel()[1:])[0, 1]
+    correlation = np.corrcoef(noise[:-1], noise[1:])[0, 1]
     assert abs(correlation) < 5 / noise.size**0.5
     assert len(np.unique(noise)) > 0.98 * noise.size
-    assert not np.array_equal(noise[:5], uniform(jax.random.key(4), (5, 3)))
+    assert not np.array_equal(first[:5], uniforms(jax.random.key(4), (5,), [3])[0])
 
 
 def test_noise_is_the_first_word_of_jaxs_own_threefry():
-    key, n = jax.random.key(3), 10
+    key, n = jax.random.key(3), 11
     words = jax.random.bits(key, (2,), jnp.uint32)
     blocks = jnp.concatenate([jnp.arange(n, dtype=jnp.uint32), jnp.zeros(n, jnp.uint32)])
-    first = threefry_2x32(words, blocks)[:n]
-    np.testing.assert_array_equal(uniform(key, (n,)), (first >> 9) * np.float32(2.0**-23))
+    expected = (threefry_2x32(words, blocks)[:n] >> 9) * np.float32(2.0**-23)
+    got = jnp.concatenate([jnp.ravel(x) for x in uniforms(key, (), [2, 9])])
+    np.testing.assert_array_equal(got, expected)
 
 
 def test_its_derivative_is_the_residual_at_any_logit():
