@@ -152,7 +152,7 @@ def make_keys(seed: int) -> Keys:
 def _evaluation_period(config: Config, dataset: Dataset, plan: ChunkPlan) -> int:
     """Epochs between evaluations so that these cost about 2 % of the time of training.
 
-    A sample costs an estimate a little more than half of what it costs a training step (measured, 12 layers).
+    A sample costs an estimate a little more than half of what it costs a step (measured, 12 layers).
     Patience is counted in epochs, so it still gets at least two evaluations.
     """
     evaluation = len(dataset.valid) * config.eval.K

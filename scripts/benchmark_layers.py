@@ -12,8 +12,8 @@ import argparse
 import jax
 import jax.numpy as jnp
 import numpy as np
-from benchmark import alternate, floor_of
 from flax import nnx
+from floors import alternate, floor_of
 
 from bihm.compiled import fast_jit
 from bihm.layers import LAYERS, Init, make_layer

@@ -49,7 +49,7 @@ def test_help_and_errors_answer_before_jax_is_imported(tmp_path, arguments, code
     assert "hydra.main" in imported
     assert not {"jax", "flax", "orbax.checkpoint", "scipy"} & imported
     # Three tries: the machine may be busy with something else.
-    assert min(train(tmp_path, *arguments)[1] for _ in range(3)) < 1.5
+    assert any(train(tmp_path, *arguments)[1] < 1.5 for _ in range(3))
     assert os.listdir(tmp_path) == []
 
 
@@ -78,6 +78,7 @@ def sweep(tmp_path_factory):
     return cwd / "all", done
 
 
+@pytest.mark.long
 def test_a_sweep_goes_on_after_a_failed_job_and_says_what_failed(sweep):
     folder, done = sweep
     assert done.returncode == 1
@@ -89,6 +90,7 @@ def test_a_sweep_goes_on_after_a_failed_job_and_says_what_failed(sweep):
     assert {p.name for p in folder.iterdir() if p.is_dir()} == {"0", "1", "2", "3"}
 
 
+@pytest.mark.long
 def test_jobs_of_a_sweep_differ_as_their_seeds_do(sweep):
     folder, _ = sweep
     a, b = (json.loads((folder / n / "results.json").read_text()) for n in "01")
@@ -96,6 +98,7 @@ def test_jobs_of_a_sweep_differ_as_their_seeds_do(sweep):
     assert "\x1b" not in (folder / "0" / "train.log").read_text()
 
 
+@pytest.mark.long
 def test_the_default_directory_is_dated_to_the_microsecond(tmp_path):
     done, _ = train(tmp_path, *TINY, "K=3")
     assert done.returncode == 0, done.stderr
