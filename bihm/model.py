@@ -9,7 +9,7 @@ import numpy as np
 from flax import nnx
 
 from bihm.layers import Conditional, Init, LayerSpec, free_numbers, make_layer
-from bihm.numerics import uniforms
+from bihm.noise import uniforms
 from bihm.types import Array, Bits, Float, PRNGKey
 
 Latents = list[Bits[Array, "*lead _units"]]  # h_1 .. h_L, data side first

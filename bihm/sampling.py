@@ -14,9 +14,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Integer
 
+from bihm.bernoulli import bernoulli_sample
 from bihm.errors import ConfigError
 from bihm.model import HelmholtzMachine, Latents
-from bihm.numerics import bernoulli_sample, ess, log_mean_exp
+from bihm.numerics import ess, log_mean_exp
 from bihm.types import Array, Bits, Float, PRNGKey
 
 POOL_BLOCK = 500  # candidates of a pool that are weighed at once: what bounds the memory

@@ -39,7 +39,7 @@ from bihm.evaluation import TILE, block_size
 from bihm.learner import ChunkPlan, Rates, init_state, make_chunk
 from bihm.likelihood import estimate_tile, log_weights
 from bihm.model import bind, parameter_names
-from bihm.numerics import uniforms
+from bihm.noise import uniforms
 from bihm.taper import layer_sizes
 
 Numbers = dict[str, float]

@@ -11,7 +11,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # From the ground up; a room imports rooms of lower rows only (or other files of its own package).
 FLOORS = [
     {"errors", "paths", "taper", "types", "__init__"},
-    {"compiled", "numerics", "products", "signals", "runtime", "runfiles", "pictures", "progress"},
+    {"compiled", "numerics", "signals", "runtime", "runfiles", "pictures", "progress"},
+    {"bernoulli", "noise", "products"},
     {"layers", "config", "data", "logbook"},
     {"model"},
     {"objectives", "likelihood", "sampling"},

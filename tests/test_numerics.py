@@ -7,15 +7,9 @@ import optax
 import pytest
 from jax.extend.random import threefry_2x32
 
-from bihm.numerics import (
-    bernoulli_log_prob,
-    bernoulli_sample,
-    ess,
-    euclidean_norm,
-    log_mean_exp,
-    normalised_weights,
-    uniforms,
-)
+from bihm.bernoulli import bernoulli_log_prob, bernoulli_sample
+from bihm.noise import uniforms
+from bihm.numerics import ess, euclidean_norm, log_mean_exp, normalised_weights
 from bihm.products import affine, affine_of_bits, product, products_in
 
 LOGITS = np.array([-200.0, -30.0, -1.5, 0.0, 0.7, 25.0, 200.0], np.float32)

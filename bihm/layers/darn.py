@@ -6,6 +6,7 @@ import numpy as np
 from flax import nnx
 from jax.lax import stop_gradient
 
+from bihm.bernoulli import bernoulli_log_prob, bernoulli_sample
 from bihm.layers.conditional import (
     Init,
     LayerSpec,
@@ -16,7 +17,6 @@ from bihm.layers.conditional import (
     plus,
 )
 from bihm.layers.order import LowerTriangular, in_order, in_place, initial_order, mask_later
-from bihm.numerics import bernoulli_log_prob, bernoulli_sample
 from bihm.products import product
 from bihm.types import Array, Bits, Float
 

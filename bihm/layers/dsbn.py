@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from bihm.bernoulli import bernoulli_log_prob, bernoulli_sample
 from bihm.layers.conditional import (
     Init,
     LayerSpec,
@@ -15,7 +16,6 @@ from bihm.layers.conditional import (
     initial_bias,
     input_weights,
 )
-from bihm.numerics import bernoulli_log_prob, bernoulli_sample
 from bihm.products import affine, affine_of_bits
 from bihm.types import Array, Bits, Float
 

@@ -5,6 +5,7 @@ import numpy as np
 from flax import nnx
 from jax.lax import stop_gradient
 
+from bihm.bernoulli import bernoulli_log_prob
 from bihm.layers.conditional import (
     Init,
     LayerSpec,
@@ -17,7 +18,6 @@ from bihm.layers.conditional import (
 )
 from bihm.layers.nade_walk import draw_units, hidden_terms, known_hidden_terms
 from bihm.layers.order import in_order, in_place, initial_order
-from bihm.numerics import bernoulli_log_prob
 from bihm.types import Array, Bits, Float
 
 

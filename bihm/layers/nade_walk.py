@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from bihm.bernoulli import bernoulli_sample
 from bihm.layers.conditional import plus, spread
-from bihm.numerics import bernoulli_sample, sum_to
+from bihm.numerics import in_rank, sum_to
 from bihm.types import Array, Bits, Float
 
 LARGEST_INPUT = 80.0  # exp(+-80) is a normal float32 number with room to spare
@@ -36,7 +37,7 @@ SUM = Form(
 )
 PRODUCT = Form(
     carry=lambda u: jnp.exp(-u),
-    move=lambda moved, h, row: moved * jnp.where(h[..., None] > 0, _row(row, h.ndim), 1),
+    move=lambda moved, h, row: moved * jnp.where(h[..., None] > 0, in_rank(row, h.ndim + 1), 1),
     join=lambda a, b: jnp.multiply(*spread(a, b)),
     activate=lambda e: 1 / (1 + e),
 )
@@ -167,9 +168,5 @@ def _before(x: Float[Array, " units *rest"]) -> Float[Array, " units *rest"]:
     return jnp.concatenate([jnp.zeros_like(x[:1]), x[:-1]])
 
 
-def _row(row: Array, ndim: int) -> Array:
-    return row.reshape(*[1] * ndim, -1)
-
-
 def _outer(h: Array, row: Array) -> Array:
-    return h[..., None] * _row(row, h.ndim)
+    return h[..., None] * in_rank(row, h.ndim + 1)

@@ -3,8 +3,8 @@
 import numpy as np
 from flax import nnx
 
+from bihm.bernoulli import bernoulli_log_prob, bernoulli_sample
 from bihm.layers.conditional import Init, LayerSpec, drive, initial_bias, input_weights
-from bihm.numerics import bernoulli_log_prob, bernoulli_sample
 from bihm.types import Array, Bits, Float
 
 

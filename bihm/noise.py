@@ -1,0 +1,56 @@
+"""The randomness of a machine: one draw of uniform numbers for all of its layers."""
+
+import math
+from collections.abc import Sequence
+from itertools import accumulate
+
+import jax
+import jax.numpy as jnp
+
+from bihm.types import Array, Float, PRNGKey
+
+
+def uniforms(
+    key: PRNGKey, lead: tuple[int, ...], sizes: Sequence[int]
+) -> list[Float[Array, "*lead _units"]]:
+    """Arrays of shape (*lead, size) of numbers in [0, 1), 23 bits each, from a key's Threefry counters.
+
+    One draw for all of them, because small ones take longer to compile and to run, and the numbers of each
+    together in memory, because loops over rows of 30 units fill no vectors. The counters come in two turns
+    of a loop: without it the compiler would compute the numbers again wherever some of them are used.
+    """
+    # Words drawn from the key, not its data: so jax's check for keys used twice sees this use.
+    words = jax.random.bits(key, (2,), jnp.uint32)
+    rows = math.prod(lead)
+    half = -(-rows * sum(sizes) // 2)
+
+    def turn(first: Array) -> Array:
+        return _unit_interval(_threefry(words, first + jax.lax.iota(jnp.uint32, half)))
+
+    numbers = jax.lax.map(turn, jnp.asarray([0, half], jnp.uint32)).reshape(-1)
+    ends = list(accumulate(rows * size for size in sizes))
+    return [
+        numbers[end - rows * size : end].reshape(*lead, size)
+        for size, end in zip(sizes, ends, strict=True)
+    ]
+
+
+def _unit_interval(word: Array) -> Array:
+    """23 random bits as the mantissa of a number in [1, 2), minus 1."""
+    mantissa = (word >> 9) | jnp.uint32(0x3F800000)
+    return jax.lax.bitcast_convert_type(mantissa, jnp.float32) - 1
+
+
+def _threefry(key: Array, counter: Array) -> Array:
+    """The first word of Threefry-2x32 with 20 rounds (Salmon et al. 2011) for blocks (counter, 0).
+
+    The compiler makes no loop with two results, so that the second word would cost as much as a block.
+    """
+    keys = (key[0], key[1], key[0] ^ key[1] ^ jnp.uint32(0x1BD11BDA))
+    a, b = counter + keys[0], jnp.broadcast_to(keys[1], counter.shape)
+    for i in range(5):
+        for distance in ((13, 15, 26, 6), (17, 29, 16, 24))[i % 2]:
+            a = a + b
+            b = a ^ (b << distance | b >> 32 - distance)
+        a, b = a + keys[(i + 1) % 3], b + keys[(i + 2) % 3] + jnp.uint32(i + 1)
+    return a
