@@ -38,8 +38,10 @@ def time_start(overrides: list[str], folder: Path) -> dict[str, float]:
         words = [sys.executable, "-c", CHILD, *overrides, f"hydra.run.dir={folder / name}"]
         env = dict(os.environ, BIHM_CACHE=str(folder / "cache"))
         started = time.time()
-        output = subprocess.run(words, env=env, check=True, capture_output=True, text=True).stdout
-        return float(output.split("begun")[1]) - started
+        done = subprocess.run(words, env=env, check=False, capture_output=True, text=True)
+        if "begun" not in done.stdout:
+            sys.exit(done.stderr)
+        return float(done.stdout.split("begun")[1]) - started
 
     return {"cold_s": start("cold"), "cached_s": start("cached")}
 
