@@ -28,12 +28,12 @@ def bernoulli_sample(
 
 
 def _written(h: Bits[Array, "*any"]) -> Bits[Array, "*any"]:
-    """The bits themselves, and a hint to write them to memory.
+    """The bits themselves, and on a processor a hint to write them to memory.
 
-    The compiler repeats cheap work in every loop that uses its result, and costly work like a square root
-    only once. (It removes `optimization_barrier` before it forms loops.)
+    The compiler repeats cheap work in every loop that uses its result, but never costly work like a square
+    root. (It removes `optimization_barrier` before it forms loops.) Elsewhere sqrt(1) may not be 1.
     """
-    return jnp.sqrt(h)
+    return jnp.sqrt(h) if jax.default_backend() == "cpu" else h
 
 
 @jax.custom_vjp

@@ -63,7 +63,7 @@ def _affine_backward(y: Array, d: Array) -> tuple[None, Array, Array]:
     y, d = (x.reshape(-1, x.shape[-1]) for x in (y, d))
     dtype, (y, d) = d.dtype, _rounded(y, d)
     transposed, ones = y.T, jnp.ones(len(d), d.dtype)
-    if y.dtype == jnp.bfloat16:
+    if y.dtype == jnp.bfloat16 and jax.default_backend() == "cpu":
         # A processor has fast bfloat16 products, but not with columns, as which the compiler would read
         # y^T, and not of a vector: so y is transposed in memory, and 1^T d is computed eight times.
         transposed = with_layout_constraint(transposed, Layout((0, 1)))
