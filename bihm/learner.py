@@ -114,6 +114,14 @@ def binarise(key: PRNGKey, rows: Rows, grey: bool) -> Bits[Array, "rows visible"
     return (noise * 255 < rows.astype(jnp.float32)).astype(jnp.float32)
 
 
+def epoch_order(key: PRNGKey, rows: int) -> Array:
+    """A random order of the rows, by one sort.
+
+    `jax.random.permutation` sorts twice, so that not even a tie of two 32-bit numbers favours a row.
+    """
+    return jnp.argsort(jax.random.bits(key, (rows,), jnp.uint32))
+
+
 def take_batch(
     key: PRNGKey, rows: Rows, order: Array, index: Array, batch_size: int, grey: bool
 ) -> Bits[Array, "batch visible"]:
@@ -212,9 +220,7 @@ def make_chunk(
     ) -> tuple[TrainState, ChunkInfo]:
         step_key, order_key = jax.random.split(key)
         epoch = state.step // plan.steps_per_epoch
-        # One sort; `jax.random.permutation` takes two, so that not even a tie could favour a row.
-        places = jax.random.bits(jax.random.fold_in(order_key, epoch), rows.shape[:1], jnp.uint32)
-        order = jnp.argsort(places)
+        order = epoch_order(jax.random.fold_in(order_key, epoch), rows.shape[0])
         flat, unravel = ravel_pytree(state.params)
         step = partial(
             train_step,

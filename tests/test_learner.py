@@ -13,6 +13,7 @@ from bihm.learner import (
     ChunkPlan,
     Rates,
     binarise,
+    epoch_order,
     evaluated_params,
     init_state,
     learning_rate,
@@ -229,8 +230,7 @@ def test_a_chunk_is_its_steps_written_out():
     adam = optax.chain(optax.clip_by_global_norm(0.5), optax.scale_by_adam())
     opt_state, average, rows = adam.init(params), params, jnp.asarray(ROWS)
     step_key, order_key = jax.random.split(jax.random.key(7))
-    places = jax.random.bits(jax.random.fold_in(order_key, 0), (len(ROWS),), jnp.uint32)
-    order = jnp.argsort(places)
+    order = epoch_order(jax.random.fold_in(order_key, 0), len(ROWS))
 
     @jax.jit
     def reference(params, opt_state, average, step):
