@@ -16,14 +16,16 @@ Product = tuple[tuple[int, ...], tuple[int, ...], Any, int]
 
 
 def products(jaxpr: Any, times: int = 1) -> Iterator[Product]:
-    """The matrix products of a program, those inside a loop with the number of its turns."""
+    """The matrix products of a program, those inside a loop with the number of its turns.
+
+    Products with a vector count inside loops alone, where a walk over units has no others; elsewhere they
+    are sums in disguise.
+    """
     for equation in jaxpr.eqns:
-        shapes = [tuple(v.aval.shape) for v in equation.invars]
-        if (
-            equation.primitive.name == "dot_general" and min(map(len, shapes)) > 1
-        ):  # not with a vector
-            a, b = shapes
-            yield a, b, equation.params["dimension_numbers"], times
+        if equation.primitive.name == "dot_general":
+            a, b = (tuple(v.aval.shape) for v in equation.invars)
+            if times > 1 or min(len(a), len(b)) > 1:
+                yield a, b, equation.params["dimension_numbers"], times
         turns = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
         for name, value in equation.params.items():
             if name == "branches":
@@ -57,7 +59,9 @@ def floor_of(program: Callable[..., Any], *arguments: Any) -> tuple[Callable[[],
 
             def once(_: Any, acc: jax.Array, a=a, b=b, numbers=numbers) -> jax.Array:
                 # Depend on the turn before, or the compiler would do the product once.
-                return jax.lax.dot_general(a + 0 * acc.ravel()[0], b, numbers)
+                nothing = 0 * acc.ravel()[0]
+                a, b = (a + nothing, b) if a.size < b.size else (a, b + nothing)
+                return jax.lax.dot_general(a, b, numbers)
 
             first = jax.lax.dot_general(a, b, numbers)
             results.append(jax.lax.fori_loop(1, times, once, first) if times > 1 else first)
