@@ -1,4 +1,4 @@
-"""The randomness of a machine: one draw of uniform numbers for all of its layers."""
+"""The randomness of a machine: one stretch of uniform numbers for all of its layers."""
 
 import math
 from collections.abc import Sequence
@@ -15,24 +15,22 @@ def uniforms(
 ) -> list[Float[Array, "*lead _units"]]:
     """Arrays of shape (*lead, size) of numbers in [0, 1), 23 bits each, from a key's Threefry counters.
 
-    One draw for all of them, because small ones take longer to compile and to run, and the numbers of each
-    together in memory, because loops over rows of 30 units fill no vectors. The counters come in two turns
-    of a loop: without it the compiler would compute the numbers again wherever some of them are used.
+    One stretch of counters for all of them, the numbers of each together, because loops over rows of 30
+    units fill no vectors. They are cheap enough to be computed where they are compared, in the same loop.
     """
     # Words drawn from the key, not its data: so jax's check for keys used twice sees this use.
     words = jax.random.bits(key, (2,), jnp.uint32)
     rows = math.prod(lead)
-    half = -(-rows * sum(sizes) // 2)
-
-    def turn(first: Array) -> Array:
-        return _unit_interval(_threefry(words, first + jax.lax.iota(jnp.uint32, half)))
-
-    numbers = jax.lax.map(turn, jnp.asarray([0, half], jnp.uint32)).reshape(-1)
-    ends = list(accumulate(rows * size for size in sizes))
+    starts = [rows * before for before in accumulate(sizes, initial=0)]
     return [
-        numbers[end - rows * size : end].reshape(*lead, size)
-        for size, end in zip(sizes, ends, strict=True)
+        _numbers(words, start, rows * size).reshape(*lead, size)
+        for start, size in zip(starts, sizes, strict=False)
     ]
+
+
+def _numbers(words: Array, start: int, count: int) -> Float[Array, " count"]:
+    counters = jnp.uint32(start) + jax.lax.iota(jnp.uint32, count)
+    return _unit_interval(_threefry(words, counters))
 
 
 def _unit_interval(word: Array) -> Array:
