@@ -10,23 +10,23 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jax.flatten_util import ravel_pytree
 
 from bihm.compiled import fast_jit
 from bihm.model import Params, Structure, bind
 from bihm.numerics import euclidean_norm
 from bihm.objectives import Info, Objective
+from bihm.packing import Packed, pack
 from bihm.products import products_in
 from bihm.types import Array, Bits, Float, PRNGKey, Rows
 
-Unravel = Callable[[Array], Params]
+Unpack = Callable[[Packed], Params]
 
 
 class TrainState(NamedTuple):
     """All that the next step needs, besides the configuration."""
 
     params: Params
-    opt_state: optax.OptState  # of one flat vector of all parameters
+    opt_state: optax.OptState  # of the parameters as `pack` has them
     average: Params  # exponential average of the parameters; None when it is off
     step: Array  # steps done since the start, int32
 
@@ -83,7 +83,7 @@ def penalise(grads: Params, params: Params, l1: float, l2: float) -> Params:
 class Optimizer(NamedTuple):
     """What turns a gradient into a step."""
 
-    transform: optax.GradientTransformation  # for a rate of one, on one flat vector
+    transform: optax.GradientTransformation  # for a rate of one, on packed parameters
     l1: float
     l2: float
     average: float | None  # decay of the exponential average of the parameters
@@ -102,8 +102,8 @@ def make_optimizer(
 def init_state(params: Params, optimizer: Optimizer) -> TrainState:
     """Start from `params`; the average, if there is one, starts there too."""
     average = None if optimizer.average is None else jax.tree.map(jnp.copy, params)
-    flat, _ = ravel_pytree(params)
-    return TrainState(params, optimizer.transform.init(flat), average, jnp.zeros((), jnp.int32))
+    packed, _ = pack(params)
+    return TrainState(params, optimizer.transform.init(packed), average, jnp.zeros((), jnp.int32))
 
 
 def binarise(key: PRNGKey, rows: Rows, grey: bool) -> Bits[Array, "rows visible"]:
@@ -156,44 +156,40 @@ def plan_epoch(rows: int, batch_size: int, longest: int) -> ChunkPlan:
     return ChunkPlan(chunks, -(-batches // chunks))
 
 
-class Flat(NamedTuple):
-    """A `TrainState` while its chunk runs: all parameters in one vector.
+class PackedState(NamedTuple):
+    """A `TrainState` while its chunk runs, and the last gradient, for the observer."""
 
-    The optimiser then is three loops over one array, not over fifty: on a small machine the start of a loop
-    costs more than its work.
-    """
-
-    params: Float[Array, " numbers"]
+    params: Packed
     opt_state: optax.OptState
-    average: Float[Array, " numbers"] | None
+    average: Packed | None
     step: Array
-    grads: Float[Array, " numbers"]  # of the last step, for the observer
+    grads: Packed
 
 
 def train_step(
-    state: Flat,
+    state: PackedState,
     x: Bits[Array, "batch visible"],
     key: PRNGKey,
     rate: Array,
     *,
     structure: Structure,
-    unravel: Unravel,
+    unpack: Unpack,
     objective: Objective,
     optimizer: Optimizer,
-) -> tuple[Flat, StepInfo]:
+) -> tuple[PackedState, StepInfo]:
     """One update: the gradient of the rule's loss, penalties, optimiser, learning rate, average."""
-    params = unravel(state.params)
+    params = unpack(state.params)
 
     def loss_of(params: Params) -> tuple[Array, Info]:
         return objective(key, bind(structure, params), x)
 
     (loss, info), grads = jax.value_and_grad(loss_of, has_aux=True)(params)
-    flat, _ = ravel_pytree(penalise(grads, params, optimizer.l1, optimizer.l2))
-    direction, opt_state = optimizer.transform.update(flat, state.opt_state, state.params)
-    moved = state.params + rate * direction
+    packed, _ = pack(penalise(grads, params, optimizer.l1, optimizer.l2))
+    direction, opt_state = optimizer.transform.update(packed, state.opt_state, state.params)
+    moved = [w + rate * d for w, d in zip(state.params, direction, strict=True)]
     average = _move_average(state.average, moved, optimizer.average)
-    new = Flat(moved, opt_state, average, state.step + 1, flat)
-    return new, StepInfo(loss, euclidean_norm(flat), jax.tree.map(jnp.mean, info))
+    new = PackedState(moved, opt_state, average, state.step + 1, packed)
+    return new, StepInfo(loss, euclidean_norm(packed), jax.tree.map(jnp.mean, info))
 
 
 def make_chunk(
@@ -221,37 +217,38 @@ def make_chunk(
         step_key, order_key = jax.random.split(key)
         epoch = state.step // plan.steps_per_epoch
         order = epoch_order(jax.random.fold_in(order_key, epoch), rows.shape[0])
-        flat, unravel = ravel_pytree(state.params)
+        packed, unpack = pack(state.params)
         step = partial(
             train_step,
             structure=structure,
-            unravel=unravel,
+            unpack=unpack,
             objective=objective,
             optimizer=optimizer,
         )
 
-        def body(state: Flat, _: None) -> tuple[Flat, StepInfo]:
+        def body(state: PackedState, _: None) -> tuple[PackedState, StepInfo]:
             data_key, rule_key = jax.random.split(jax.random.fold_in(step_key, state.step))
             index = state.step % plan.steps_per_epoch
             x = take_batch(data_key, rows, order, index, batch_size, grey)
             with products_in(precision):
                 return step(state, x, rule_key, learning_rate(rates, state.step))
 
-        average = None if state.average is None else ravel_pytree(state.average)[0]
-        start = Flat(flat, state.opt_state, average, state.step, jnp.zeros_like(flat))
+        average = None if state.average is None else pack(state.average)[0]
+        nothing = [jnp.zeros_like(w) for w in packed]
+        start = PackedState(packed, state.opt_state, average, state.step, nothing)
         end, steps = jax.lax.scan(body, start, length=plan.length)
-        average = None if end.average is None else unravel(end.average)
-        norms = [jnp.linalg.norm(g) for g in jax.tree.leaves(unravel(end.grads))]
-        new = TrainState(unravel(end.params), end.opt_state, average, end.step)
+        average = None if end.average is None else unpack(end.average)
+        norms = [jnp.linalg.norm(g) for g in jax.tree.leaves(unpack(end.grads))]
+        new = TrainState(unpack(end.params), end.opt_state, average, end.step)
         return new, ChunkInfo(steps, jnp.stack(norms))
 
     return chunk
 
 
-def _move_average(average: Array | None, params: Array, decay: float | None) -> Array | None:
+def _move_average(average: Packed | None, params: Packed, decay: float | None) -> Packed | None:
     if average is None or decay is None:
         return None
-    return decay * average + (1 - decay) * params
+    return [decay * a + (1 - decay) * w for a, w in zip(average, params, strict=True)]
 
 
 def evaluated_params(state: TrainState) -> Params:

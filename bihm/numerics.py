@@ -1,5 +1,7 @@
 """Arrays in, arrays out: shapes, sums, and weights in log space."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 from jax.nn import logsumexp
@@ -29,10 +31,13 @@ def _group_size(units: int) -> int:
     return max(filling or sizes)
 
 
-def euclidean_norm(x: Float[Array, " numbers"]) -> Float[Array, ""]:
-    """The square root of sum_i x_i^2, first in groups: one long sum is slow on a processor."""
-    parts = jnp.sum(in_groups(x * x), axis=-2)
-    return jnp.sqrt(jnp.sum(jax.lax.optimization_barrier(parts)))  # or both sums become one
+def euclidean_norm(arrays: Sequence[Float[Array, "..."]]) -> Float[Array, ""]:
+    """The square root of sum_i x_i^2 over all arrays, in groups: one long sum is slow on a processor."""
+    total = jnp.zeros(())
+    for x in arrays:
+        parts = jnp.sum(in_groups(jnp.ravel(x * x)), axis=-2)
+        total += jnp.sum(jax.lax.optimization_barrier(parts))  # or both sums become one
+    return jnp.sqrt(total)
 
 
 def sum_to(x: Float[Array, "*lead units"], lead: tuple[int, ...]) -> Float[Array, "*less units"]:

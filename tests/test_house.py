@@ -12,7 +12,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = [
     {"errors", "paths", "taper", "types", "__init__"},
     {"compiled", "numerics", "signals", "runtime", "runfiles", "pictures", "progress"},
-    {"bernoulli", "noise", "products"},
+    {"bernoulli", "noise", "packing", "products"},
     {"layers", "config", "data", "logbook"},
     {"model"},
     {"objectives", "likelihood", "sampling"},

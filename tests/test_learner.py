@@ -9,6 +9,7 @@ import optax
 import pytest
 from conftest import SIZES, VISIBLE, tiny_machine
 
+from bihm import packing
 from bihm.learner import (
     ChunkPlan,
     Rates,
@@ -221,8 +222,10 @@ def test_clipping_bounds_the_norm_and_adam_is_optax():
     np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
-def test_a_chunk_is_its_steps_written_out():
+@pytest.mark.parametrize("large", [1, 7, 1000])  # all arrays, some and none are packed as large
+def test_a_chunk_is_its_steps_written_out(large, monkeypatch):
     """Gradient of the rule, L1, clipping, Adam, the rate and the average, step by step, on trees."""
+    monkeypatch.setattr(packing, "LARGE", large)
     plan = ChunkPlan(1, 3)
     chunk, state = learner(plan, average=0.9, clip=0.5, l1=1e-3)
     structure, params = split(tiny_machine())
@@ -262,3 +265,17 @@ def test_the_average_follows_the_parameters_and_is_what_is_evaluated():
     assert evaluated_params(state) is state.average
     _, plain = learner(ChunkPlan(1, 1))
     assert evaluated_params(plain) is plain.params
+
+
+@pytest.mark.parametrize(("large", "arrays"), [(1, 4), (3, 3), (100, 1)])
+def test_packed_parameters_are_few_and_come_back(large, arrays, monkeypatch):
+    monkeypatch.setattr(packing, "LARGE", large)
+    tree = {
+        "w": jnp.arange(6.0).reshape(2, 3), "b": jnp.ones(1),
+        "v": jnp.arange(4.0).reshape(4, 1), "c": jnp.ones(2),
+    }  # fmt: skip
+    packed, unpack = packing.pack(tree)
+    assert len(packed) == arrays
+    jax.tree.map(np.testing.assert_array_equal, unpack([2 * x for x in packed]), {
+        name: 2 * x for name, x in tree.items()
+    })  # fmt: skip

@@ -113,7 +113,8 @@ def test_a_product_in_bfloat16_rounds_its_factors_and_sums_in_float32():
 @pytest.mark.parametrize("numbers", [1, 13, 4096])
 def test_a_norm_is_euclidean_for_any_number_of_numbers(numbers):
     x = np.random.default_rng(0).normal(size=numbers).astype(np.float32)
-    np.testing.assert_allclose(euclidean_norm(jnp.asarray(x)), np.linalg.norm(x), rtol=1e-6)
+    both = [jnp.asarray(x), jnp.full((2, 2), 3.0)]
+    np.testing.assert_allclose(euclidean_norm(both), np.hypot(np.linalg.norm(x), 6), rtol=1e-6)
 
 
 def test_means_weights_and_ess_in_log_space():
