@@ -9,15 +9,15 @@ medians. Parts:
 
 step        a training step; the time to compile it, cold and cached. With --torch (the extra `bench`)
             an eager PyTorch step of the same model takes turns, after its gradient has been found the same
-evaluation  an estimate with --eval-K samples, and the most memory that the process ever held
+evaluation  an estimate with --eval-K samples
 growth      a step at other K, batches, depths and widths
 start       seconds from the command to the first step, twice: with an empty cache and again
+memory      the most memory that an estimate's process ever held, with 1,000 and with 100,000 samples
 share       which part of a run of --seconds is not training: estimates, checkpoints, pictures
 """
 
 import argparse
 import json
-import resource
 import sys
 import tempfile
 import time
@@ -153,7 +153,6 @@ def time_evaluation(config: schema.Config, K: int, rounds: int) -> Numbers:
     return {
         "K": K, "rows_per_second": len(rows) / seconds["eval"],
         "ratio": seconds["eval"] / seconds["floor"],
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }  # fmt: skip
 
 
@@ -200,7 +199,7 @@ def main() -> None:
 
 def measure(arguments: argparse.Namespace, overrides: list[str], cache: Path) -> dict[str, Numbers]:
     """The parts that were asked for, each a row of numbers."""
-    from benchmark_runs import share_of_training, time_start
+    from benchmark_runs import peak_memory, share_of_training, time_start
 
     config, rounds, steps = read_config(overrides), arguments.rounds, arguments.steps
     result = {}
@@ -214,10 +213,12 @@ def measure(arguments: argparse.Namespace, overrides: list[str], cache: Path) ->
             result |= time_growth(overrides, rounds, steps)
         elif part == "start":
             result[part] = time_start(overrides, cache / "start")
+        elif part == "memory":
+            result[part] = peak_memory(overrides)
         elif part == "share":
             result[part] = share_of_training(config, arguments.seconds, cache / "run")
         else:
-            sys.exit(f"--parts: {part!r} is none of step, evaluation, growth, start, share")
+            sys.exit(f"--parts: {part!r} is none of step, evaluation, growth, start, memory, share")
     return result
 
 
