@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,9 @@ def main() -> None:
             got = content(directory)
             different = [key for key in expected if got[key] != expected[key]]
             mismatches += bool(different)
+            if "metrics" in different:
+                pairs = zip_longest(expected["metrics"], got["metrics"])
+                print(*next((a, b) for a, b in pairs if a != b), sep="\n")
             print(f"run {run}: {', '.join(what)}: {different or 'the same'}", flush=True)
             run += 1
     counts = ", ".join(f"{n} {name}" for name, n in sorted(outcomes.items()))
