@@ -99,7 +99,7 @@ def _train(rig: Rig, directory: Path, interactive: bool, stop: StopRequest) -> d
         checkpoints = Checkpoints(directory, rig.config)
         last.callback(checkpoints.close)
         start = checkpoints.restore(first_state(rig))
-        book = Logbook(directory, None if start is None else int(start.latest.step))
+        book = Logbook(directory, *_logged(start))
         last.callback(book.close)
         book.hparams(flatten(rig.config))
         book.text(0, "config", f"```yaml\n{to_yaml(rig.config)}```")
@@ -115,6 +115,11 @@ def _train(rig: Rig, directory: Path, interactive: bool, stop: StopRequest) -> d
         write_json(directory / "results.json", results)
         _log_end(book, results)
         return results
+
+
+def _logged(start: Checkpoint | None) -> tuple[int, int] | tuple[()]:
+    """The step up to which the logs are those of a checkpoint, and that of its last evaluation."""
+    return () if start is None else (int(start.latest.step), start.memory["evaluated_step"])
 
 
 def _steps(rig: Rig) -> int:

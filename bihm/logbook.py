@@ -41,24 +41,33 @@ Scalars = Mapping[str, float | int | None]  # None: not measured this time
 class Logbook:
     """The open log of one run; every method has written what it was given when it returns.
 
-    `resume_step` is the step of the restored state: what was logged after it is dropped. None is a
-    fresh start, which removes the logs (nothing else) that a run before it left in `directory`.
+    `resume_step` is the step of the restored state, `evaluated_step` that of the last evaluation it knows
+    of, at most as many: what was logged after them is dropped. None is a fresh start, which removes the
+    logs (nothing else) that a run before it left in `directory`.
     Every method raises OSError, naming the file, when the disk refuses.
     """
 
-    def __init__(self, directory: Path, resume_step: int | None = None) -> None:
+    def __init__(
+        self, directory: Path, resume_step: int | None = None, evaluated_step: int | None = None
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
         if resume_step is None:
             for old in directory.glob(EVENTS + "*"):
                 old.unlink()
         (directory / END).unlink(missing_ok=True)
-        _keep_lines(directory / METRICS, -1 if resume_step is None else resume_step)
+        last = -1 if resume_step is None else resume_step
+        # A run that stops inside an estimate saves the moment before it, so the line of that very step
+        # may have been written since by a start that died before it saved.
+        dropped = _keep_lines(
+            directory / METRICS, last if evaluated_step is None else evaluated_step
+        )
         self._lines = os.open(directory / METRICS, os.O_WRONLY | os.O_APPEND)
         self._events = _new_event_file(directory)
         # Readers drop the points from a START's step on. TensorBoard's slower loader does so from
         # the second START only, so a fresh run writes one as well; it has nothing older to drop.
-        start = _event((resume_step or 0) + 1, session_log={"status": "START"})
+        first = min(max(last, 0) + 1, dropped)
+        start = _event(int(first), session_log={"status": "START"})
         with contextlib.ExitStack() as on_failure:
             on_failure.callback(self.close)
             _append(self._events, _event(0, file_version="brain.Event:2"), start)
@@ -162,12 +171,16 @@ def _column(value: Any) -> bool | float | int | str:
     return value if isinstance(value, bool | int | float | str) else str(value)
 
 
-def _keep_lines(path: Path, last_step: int) -> None:
-    """Keep the whole lines up to `last_step`; what a killed run half wrote goes, too."""
+def _keep_lines(path: Path, last_step: int) -> float:
+    """Keep the whole lines up to `last_step`, and return the first step that goes, or infinity.
+
+    What a killed run half wrote goes, too.
+    """
     content = path.read_bytes() if path.exists() else b""
     lines = content.splitlines(keepends=True)
     kept = b"".join(line for line in lines if _step_of(line) <= last_step)
     write_bytes(path, kept)
+    return min((step for step in map(_step_of, lines) if step > last_step), default=math.inf)
 
 
 def _step_of(line: bytes) -> float:

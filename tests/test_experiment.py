@@ -177,6 +177,30 @@ def test_an_interrupted_run_goes_on_bit_for_bit(tmp_path, monkeypatch, whole, st
     assert without_clock(metrics(tmp_path)) == without_clock(metrics(whole[0]))
 
 
+def test_a_run_that_dies_after_an_evaluation_that_it_did_not_save_logs_it_once(
+    tmp_path, monkeypatch
+):
+    """Stopped inside an estimate, it saves the moment before; then it evaluates, logs, and dies."""
+    config = tiny()
+    with monkeypatch.context() as patch:
+        StopAt(patch, 5)  # in the estimates after the first epoch
+        with pytest.raises(Interrupted):
+            train(config, tmp_path)
+    checkpoint = saved(tmp_path)
+    assert (checkpoint.memory["evaluated_step"], int(checkpoint.latest.step)) == (0, 20)
+
+    def die(loop):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.Training, "_save_if_due", die)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, tmp_path)
+    assert [record["step"] for record in metrics(tmp_path)] == [20]
+    train(config, tmp_path)
+    assert [record["step"] for record in metrics(tmp_path)] == [20, 40, 60, 80]
+
+
 def test_a_real_signal_stops_a_run_cleanly(tmp_path):
     config = tiny(epochs=100_000)
     original = training.Training._evaluate

@@ -146,6 +146,15 @@ def test_resume_drops_what_came_after_the_restored_step(tmp_path, resume_step, k
     assert [path.name for path in tmp_path.glob("*tmp*")] == []
 
 
+def test_resume_before_an_evaluation_drops_what_it_logged(tmp_path):
+    write_run(tmp_path)
+    with closing(Logbook(tmp_path, 20, 10)) as book:
+        assert [line["step"] for line in lines(tmp_path)] == [10]
+        book.evaluation(20, 2.0, 1.0, {"valid/log_p": -7.0})
+    assert [line["step"] for line in lines(tmp_path)] == [10, 20]
+    assert curve(tmp_path, "valid/log_p")[1:] == [(20, -7.0)]
+
+
 def test_slow_loader_drops_orphans_too(tmp_path):
     from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 
