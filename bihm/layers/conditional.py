@@ -100,16 +100,8 @@ def plus(
     a: Float[Array, "*lead_a units"], b: Float[Array, "*lead_b units"]
 ) -> Float[Array, "*lead units"]:
     """a + b where the leading axes broadcast, though one may have more of them."""
-    a, b = spread(a, b)
-    return a + b
-
-
-def spread(
-    a: Float[Array, "*lead_a units"], b: Float[Array, "*lead_b units"]
-) -> tuple[Float[Array, "*lead units"], Float[Array, "*lead units"]]:
-    """Both with all leading axes that either of them has."""
     shape = jnp.broadcast_shapes(a.shape, b.shape)
-    return jnp.broadcast_to(a, shape), jnp.broadcast_to(b, shape)
+    return jnp.broadcast_to(a, shape) + jnp.broadcast_to(b, shape)
 
 
 def hidden_weights(rng: np.random.Generator, n_in: int, n_out: int) -> Float[Array, "n_in n_out"]:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from bihm.bernoulli import bernoulli_sample
-from bihm.layers.conditional import plus, spread
+from bihm.layers.conditional import plus
 from bihm.numerics import in_rank, sum_to
 from bihm.types import Array, Bits, Float
 
@@ -23,22 +23,21 @@ LARGEST_INPUT = 80.0  # exp(+-80) is a normal float32 number with room to spare
 class Form(NamedTuple):
     """How a walk carries the hidden layer's input u."""
 
-    carry: Callable[[Array], Array]  # from u, or a part of it, to what stands for it
+    carry: Callable[[Array], Array]  # from u, or what is added to it, to what stands for it
     move: Callable[[Array, Array, Array], Array]  # by one unit's bits, with its row of carried M
-    join: Callable[[Array, Array], Array]  # the parts of a sum
     activate: Callable[[Array], Array]  # s(u)
 
 
 SUM = Form(
     carry=lambda u: u,
-    move=lambda moved, h, row: moved + _outer(h, row),
-    join=plus,
+    move=lambda u, h, row: u + in_rank(_outer(h, row), u.ndim),
     activate=jax.nn.sigmoid,
 )
 PRODUCT = Form(
     carry=lambda u: jnp.exp(-u),
-    move=lambda moved, h, row: moved * jnp.where(h[..., None] > 0, in_rank(row, h.ndim + 1), 1),
-    join=lambda a, b: jnp.multiply(*spread(a, b)),
+    move=lambda e, h, row: (
+        e * jnp.where(in_rank(h[..., None], e.ndim) > 0, in_rank(row, e.ndim), 1)
+    ),
     activate=lambda e: 1 / (1 + e),
 )
 
@@ -87,16 +86,12 @@ def hidden_terms(
 
 
 def _visit(form: Form, base: Array, m: Array, h: Array, v: Array) -> Array:
-    carried = form.carry(base)
-
-    def visit(
-        moved: Float[Array, "*lead_h hidden"], step: tuple[Array, ...]
-    ) -> tuple[Array, Array]:
+    def visit(state: Float[Array, "*lead hidden"], step: tuple[Array, ...]) -> tuple[Array, Array]:
         h_before, v_i, row_before = step
-        moved = form.move(moved, h_before, row_before)
-        return moved, form.activate(form.join(carried, moved)) @ v_i
+        state = form.move(state, h_before, row_before)
+        return state, form.activate(state) @ v_i
 
-    start = form.carry(jnp.zeros((*h.shape[1:], base.shape[-1]), base.dtype))
+    start = form.carry(plus(base, jnp.zeros((*h.shape[1:], base.shape[-1]), base.dtype)))
     _, terms = jax.lax.scan(visit, start, (_before(h), v, form.carry(_before(m))))
     return terms
 
@@ -131,21 +126,22 @@ def _visit_back(
     form: Form, base: Array, m: Array, h: Array, v: Array, g: Array
 ) -> tuple[Array, Array, Array]:
     lead = g.shape[1:]
-    carried = form.carry(base)
 
     def visit(
         carry: tuple[Array, Array], step: tuple[Array, ...]
     ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-        moved, later = carry  # M_{<=i} h_<=i, and what reaches the hidden layers of later units
+        state, later = (
+            carry  # after this unit's bits, and what reaches the hidden layers of later units
+        )
         h_i, h_before, g_i, v_i, row_i = step
-        moved = form.move(moved, h_i, row_i)
-        z = form.activate(form.join(carried, moved))
+        state = form.move(state, h_i, row_i)
+        z = form.activate(state)
         later = later + _outer(g_i, v_i) * z * (1 - z)
         d_m_before = jnp.tensordot(jnp.broadcast_to(h_before, lead), later, len(lead))
-        return (moved, later), (jnp.tensordot(g_i, z, len(lead)), d_m_before)
+        return (state, later), (jnp.tensordot(g_i, z, len(lead)), d_m_before)
 
-    moved = form.carry(jnp.tensordot(h, m, ((0,), (0,))))
-    start = (moved, jnp.zeros((*lead, base.shape[-1]), base.dtype))
+    last = plus(base, jnp.tensordot(h, m, ((0,), (0,))))
+    start = (form.carry(last), jnp.zeros((*lead, base.shape[-1]), base.dtype))
     steps = (h, _before(h), g, v, form.carry(-m))
     (_, d_hidden), (d_v, d_m_before) = jax.lax.scan(visit, start, steps, reverse=True)
     return d_hidden, d_v, d_m_before
