@@ -43,7 +43,7 @@ class ChunkInfo(NamedTuple):
     """What an observer wants of a chunk."""
 
     steps: StepInfo
-    grad_norms: Float[Array, " parameters"]  # of each parameter's gradient, at the last step
+    last_grads: Packed  # the gradient at the last step
 
 
 class Rates(NamedTuple):
@@ -238,9 +238,8 @@ def make_chunk(
         start = PackedState(packed, state.opt_state, average, state.step, nothing)
         end, steps = jax.lax.scan(body, start, length=plan.length)
         average = None if end.average is None else unpack(end.average)
-        norms = [jnp.linalg.norm(g) for g in jax.tree.leaves(unpack(end.grads))]
         new = TrainState(unpack(end.params), end.opt_state, average, end.step)
-        return new, ChunkInfo(steps, jnp.stack(norms))
+        return new, ChunkInfo(steps, end.grads)
 
     return chunk
 

@@ -1,9 +1,10 @@
 """A machine's parameters as few arrays, so that an optimiser is a few loops and not fifty."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from bihm.types import Array, Float
@@ -29,3 +30,14 @@ def pack(tree: Any) -> tuple[Packed, Callable[[Packed], Any]]:
         return jax.tree.unflatten(structure, [next(sources[s]) for s in is_small])
 
     return [*large, vector] if small else large, unpack  # no checkpoint takes an empty vector
+
+
+def norms(packed: Packed, sizes: Sequence[int]) -> list[float]:
+    """The Euclidean norm of each of the arrays of these sizes that `pack` packed, in their order.
+
+    Numpy's work, once a chunk: compiled, the fifty sums would be a sixth of a step's compilation.
+    """
+    large, rest = iter(packed), [n for n in sizes if n < LARGE]
+    small = iter(np.split(np.asarray(packed[-1]), np.cumsum(rest)[:-1]) if rest else ())
+    arrays = (next(small if n < LARGE else large) for n in sizes)
+    return [float(np.linalg.norm(np.asarray(x, np.float64))) for x in arrays]

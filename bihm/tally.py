@@ -1,16 +1,20 @@
 """Sums of what the training steps report, and the alarm when a number is not finite."""
 
+import jax
 import numpy as np
 
 from bihm.errors import NumbersError
 from bihm.learner import ChunkInfo
+from bihm.model import Params, parameter_names
+from bihm.packing import norms
 
 
 class Tally:
     """Sums over the steps since the last evaluation; plain numbers, so that a checkpoint can hold them."""
 
-    def __init__(self, parameter_names: list[str], totals: dict[str, float], steps: int):
-        self.parameter_names = parameter_names
+    def __init__(self, params: Params, totals: dict[str, float], steps: int):
+        self.parameter_names = parameter_names(params)
+        self._sizes = [leaf.size for leaf in jax.tree.leaves(params)]
         self.totals = dict(totals)
         self.steps = steps
         self._pending: tuple[int, ChunkInfo] | None = None
@@ -40,8 +44,8 @@ class Tally:
             self.totals[name] = self.totals.get(name, 0.0) + float(column.sum())
         steps = len(columns["train/loss"])
         self.steps += steps
-        norms = np.asarray(info.grad_norms, np.float64).tolist()
-        for parameter, norm in zip(self.parameter_names, norms, strict=True):
+        lengths = norms(info.last_grads, self._sizes)
+        for parameter, norm in zip(self.parameter_names, lengths, strict=True):
             name = f"grad_norm/{parameter}"
             self.totals[name] = self.totals.get(name, 0.0) + steps * norm
 

@@ -18,7 +18,6 @@ from bihm.evaluation import block_size, estimate_log_z, estimate_split
 from bihm.learner import Chunk, Rates, TrainState, evaluated_params, make_chunk
 from bihm.likelihood import mean_and_sem
 from bihm.logbook import Logbook
-from bihm.model import parameter_names
 from bihm.progress import Progress
 from bihm.signals import StopRequest
 from bihm.tally import Tally
@@ -63,7 +62,7 @@ class Training:
         self.state = first_state(rig) if start is None else start.latest
         self.best = _copy(self.state) if start is None else start.best
         self.step = int(self.state.step)  # known here, so that asking does not wait for the device
-        self.tally = Tally(parameter_names(rig.params), self.memory.totals, self.memory.steps)
+        self.tally = Tally(rig.params, self.memory.totals, self.memory.steps)
         self._began = time.monotonic() - self.memory.seconds
         self._saved = time.monotonic()
         self._told = -SECONDS_BETWEEN_LINES
