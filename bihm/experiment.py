@@ -18,6 +18,7 @@ from bihm.model import count_parameters
 from bihm.progress import progress
 from bihm.results import block_of, summary, versions
 from bihm.runfiles import lock, read_json, write_json, write_status, write_text
+from bihm.runtime import lacks_bfloat16
 from bihm.scoring import final_log_z
 from bihm.signals import StopRequest, stop_request
 from bihm.training import Training
@@ -140,6 +141,10 @@ def _greet(rig: Rig, start: Checkpoint | None) -> None:
         config.K,
         jax.devices()[0].device_kind,
     )
+    if config.precision == "bf16" and lacks_bfloat16():
+        log.warning(
+            "precision=bf16 is slower than f32 here: this processor has no bfloat16 products"
+        )
     if start is not None:
         log.info("going on from the checkpoint of step %d", int(start.latest.step))
 

@@ -6,6 +6,9 @@ from pathlib import Path
 
 from bihm import paths
 
+CPUINFO = Path("/proc/cpuinfo")  # on Linux
+OF_INTEREST = ("model name", "flags", "Features")  # x86, x86, ARM
+
 
 def configure_jax() -> None:
     """Keep compiled programs in the user's cache folder, apart for each kind of processor."""
@@ -17,11 +20,22 @@ def configure_jax() -> None:
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 
+def lacks_bfloat16() -> bool:
+    """Whether jax runs on a processor that is known to have no bfloat16 products, and imitates them."""
+    import jax
+
+    flags = {word for line in _processor() for word in line.split()}
+    known = {"avx512_bf16", "amx_bf16", "bf16"}  # x86, x86, ARM
+    return jax.default_backend() == "cpu" and bool(flags) and not flags & known
+
+
 def _machine() -> str:
     # A home folder shared by a cluster meets other processors, which must not run each other's code.
-    facts = [platform.machine(), platform.processor()]
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        lines = cpuinfo.read_text().splitlines()
-        facts += sorted({line for line in lines if line.startswith(("model name", "flags"))})
+    facts = [platform.machine(), platform.processor(), *_processor()]
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
+
+
+def _processor() -> list[str]:
+    """What the system says of its kind of processor; nothing where it does not say."""
+    lines = CPUINFO.read_text().splitlines() if CPUINFO.is_file() else []
+    return sorted({line for line in lines if line.startswith(OF_INTEREST)})

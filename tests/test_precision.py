@@ -7,8 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import oracle
 import pytest
+from small_run import tiny
 
+from bihm import runtime
 from bihm.data import load
+from bihm.experiment import train
 from bihm.layers import Init
 from bihm.learner import Rates, init_state, make_chunk, make_optimizer, plan_epoch
 from bihm.likelihood import estimate_tile
@@ -99,3 +102,26 @@ def test_a_saturated_layer_has_finite_values_and_gradients(kind):
 
     (loss, info), grads = loss_and_grads(params)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((loss, info, grads)))
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "lacks"),
+    [
+        ("model name\t: A\nflags\t\t: fpu avx2 fma\n", True),
+        ("model name\t: B\nflags\t\t: fpu avx2 avx512_bf16 fma\n", False),
+        ("Features\t: fp asimd\n", True),
+        ("Features\t: fp asimd bf16\n", False),
+        (None, False),
+    ],
+    ids=["x86", "x86 with", "arm", "arm with", "does not say"],
+)
+def test_a_run_says_when_bfloat16_is_slower(cpuinfo, lacks, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(runtime, "CPUINFO", tmp_path / "cpuinfo")
+    if cpuinfo is not None:
+        runtime.CPUINFO.write_text(cpuinfo)
+    assert runtime.lacks_bfloat16() == lacks
+    if cpuinfo is None or not lacks:
+        return
+    for precision in ("f32", "bf16"):
+        train(tiny(precision=precision, epochs=1), tmp_path / precision)
+        assert ("is slower than f32 here" in caplog.text) == (precision == "bf16")
