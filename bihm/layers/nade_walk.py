@@ -130,9 +130,7 @@ def _visit_back(
     def visit(
         carry: tuple[Array, Array], step: tuple[Array, ...]
     ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-        state, later = (
-            carry  # after this unit's bits, and what reaches the hidden layers of later units
-        )
+        state, later = carry  # u after unit i, and what reaches hidden layers of later units
         h_i, h_before, g_i, v_i, row_i = step
         state = form.move(state, h_i, row_i)
         z = form.activate(state)
