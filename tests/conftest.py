@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 import jax
@@ -20,6 +21,9 @@ COMPILED = Path(tempfile.gettempdir()) / f"bihm-tests-{SESSION}"
 jax.config.update("jax_compilation_cache_dir", str(COMPILED))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+# Continuous integration bounds the long tests by their time, as processors differ by a factor of two.
+LONG_TESTS_UNTIL = time.monotonic() + float(os.environ.get("BIHM_LONG_TESTS_SECONDS", "inf"))
 
 VISIBLE, SIZES = 5, [4, 3, 2]  # pairwise different: a square array hides an axis bug
 
@@ -67,6 +71,11 @@ def uninterrupted(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("BIHM_CACHE", str(tmp_path / "cache"))
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("long") and time.monotonic() > LONG_TESTS_UNTIL:
+        pytest.skip("no time left for long tests (BIHM_LONG_TESTS_SECONDS)")
 
 
 def pytest_unconfigure(config):
