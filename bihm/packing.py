@@ -1,10 +1,9 @@
 """A machine's parameters as few arrays, so that an optimiser is a few loops and not fifty."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
-import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from bihm.types import Array, Float
@@ -32,12 +31,15 @@ def pack(tree: Any) -> tuple[Packed, Callable[[Packed], Any]]:
     return [*large, vector] if small else large, unpack  # no checkpoint takes an empty vector
 
 
-def norms(packed: Packed, sizes: Sequence[int]) -> list[float]:
-    """The Euclidean norm of each of the arrays of these sizes that `pack` packed, in their order.
+def pieces(packed: Sequence[Any], sizes: Sequence[int]) -> Iterator[Any]:
+    """The arrays of these sizes that `pack` packed, in their order; small ones are flat slices.
 
-    Numpy's work, once a chunk: compiled, the fifty sums would be a sixth of a step's compilation.
+    For the host, where a slice is a view; a compiled program unpacks with what `pack` returns.
     """
-    large, rest = iter(packed), [n for n in sizes if n < LARGE]
-    small = iter(np.split(np.asarray(packed[-1]), np.cumsum(rest)[:-1]) if rest else ())
-    arrays = (next(small if n < LARGE else large) for n in sizes)
-    return [float(np.linalg.norm(np.asarray(x, np.float64))) for x in arrays]
+    large, start = iter(packed), 0
+    for size in sizes:
+        if size < LARGE:
+            yield packed[-1][start : start + size]
+            start += size
+        else:
+            yield next(large)

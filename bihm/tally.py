@@ -6,7 +6,7 @@ import numpy as np
 from bihm.errors import NumbersError
 from bihm.learner import ChunkInfo
 from bihm.model import Params, parameter_names
-from bihm.packing import norms
+from bihm.packing import pieces
 
 
 class Tally:
@@ -44,9 +44,10 @@ class Tally:
             self.totals[name] = self.totals.get(name, 0.0) + float(column.sum())
         steps = len(columns["train/loss"])
         self.steps += steps
-        lengths = norms(info.last_grads, self._sizes)
-        for parameter, norm in zip(self.parameter_names, lengths, strict=True):
-            name = f"grad_norm/{parameter}"
+        # In numpy: compiled, these fifty sums would be a sixth of a step's compilation.
+        grads = pieces(jax.device_get(info.last_grads), self._sizes)
+        for parameter, grad in zip(self.parameter_names, grads, strict=True):
+            name, norm = f"grad_norm/{parameter}", float(np.linalg.norm(grad.astype(np.float64)))
             self.totals[name] = self.totals.get(name, 0.0) + steps * norm
 
     def take(self) -> dict[str, float]:
