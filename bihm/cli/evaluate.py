@@ -8,6 +8,7 @@ from typing import Literal
 
 from bihm.cli.keyvalue import parse
 from bihm.errors import BihmError, ConfigError
+from bihm.runfiles import require_run
 
 PROGRAM = "bihm-eval"
 USAGE = """usage: bihm-eval run=DIR|weights=FILE [split=test] [K=1000] [dataset=NAME] [per_example=true]
@@ -45,7 +46,9 @@ def main(argv: list[str] | None = None) -> None:
             raise ConfigError("give one of run=DIR and weights=FILE")
         if not 1 <= command.K < 2**31:
             raise ConfigError(f"K must be at least 1 and below 2**31, got {command.K}")
-        from bihm.runtime import configure_jax
+        if command.run is not None:
+            require_run(Path(command.run))
+        from bihm.runtime import configure_jax  # jax takes a second to import
 
         configure_jax()
         from bihm.results import table

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bihm.cli.keyvalue import parse
 from bihm.errors import BihmError
+from bihm.runfiles import require_run
 
 PROGRAM = "bihm-export"
 USAGE = """usage: bihm-export run=DIR [out=FILE]
@@ -32,6 +33,7 @@ def main(argv: list[str] | None = None) -> None:
     logging.basicConfig(format=f"{PROGRAM}: %(message)s")
     try:
         command = parse(argv, Command, PROGRAM, USAGE)
+        require_run(Path(command.run))
         from bihm.trained import export  # jax takes a second to import
 
         print(export(Path(command.run), None if command.out is None else Path(command.out)))

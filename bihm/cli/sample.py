@@ -8,6 +8,7 @@ from typing import Literal
 
 from bihm.cli.keyvalue import parse
 from bihm.errors import BihmError
+from bihm.runfiles import require_run
 
 PROGRAM = "bihm-sample"
 USAGE = """usage: bihm-sample run=DIR [n=100] [method=ancestral|resample|chain] [mask=...] [seed=0]
@@ -55,6 +56,7 @@ def main(argv: list[str] | None = None) -> None:
     logging.basicConfig(format=f"{PROGRAM}: %(message)s")
     try:
         command = parse(argv, Command, PROGRAM, USAGE)
+        require_run(Path(command.run))
         from bihm.runtime import configure_jax  # jax takes a second to import
 
         configure_jax()
