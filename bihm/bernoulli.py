@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from bihm.numerics import in_groups, in_rank, sum_to
+from bihm.numerics import in_groups, in_parts, in_rank, largest_divisor, sum_to
 from bihm.types import Array, Bits, Float
 
 
@@ -53,16 +53,17 @@ def _is_whole(a: Array, h: Array) -> bool:
 def _sum_log(linear: Array, a: Array) -> Array:
     """sum_i linear_i - log(1 + exp(-|a_i|)) over the last axis.
 
-    Up to 16 units share one logarithm, of their product: factors in [1, 2] cannot overflow it, and the
-    rounding of 1 + e costs at most 6e-8 nats a unit. One reduction makes both sums of such a group, so that
-    nothing is written to memory but its results.
+    Up to 16 units make a group, and up to 7 groups share one logarithm, of their product: 112 factors in
+    [1, 2] cannot overflow it, and the rounding of 1 + e costs at most 6e-8 nats a unit. One reduction makes
+    both sums of a group, so that nothing is written to memory but its results.
     """
     parts = [in_groups(linear), in_groups(1 + jnp.exp(-jnp.abs(a)))]
     total, product = jax.lax.reduce(
         parts, [jnp.zeros((), a.dtype), jnp.ones((), a.dtype)],
         lambda x, y: (x[0] + y[0], x[1] * y[1]), [a.ndim - 1],
     )  # fmt: skip
-    return jnp.sum(total - jnp.log(product), axis=-1)
+    product = jnp.prod(in_parts(product, largest_divisor(product.shape[-1], 7)), axis=-2)
+    return jnp.sum(total, axis=-1) - jnp.sum(jnp.log(product), axis=-1)
 
 
 def _log_prob_forward(h: Array, a: Array) -> tuple[Array, tuple[Array, Array]]:

@@ -4,9 +4,17 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.nn import logsumexp
+from numpy.typing import ArrayLike
 
 from bihm.types import Array, Float
+
+
+def on_device(x: ArrayLike) -> Float[Array, "..."]:
+    """Numbers of the host as a float32 array; `jnp.asarray` compiles a program for every new shape."""
+    array: Array = jax.device_put(np.asarray(x, np.float32))
+    return array
 
 
 def in_rank(x: Float[Array, "..."], rank: int) -> Float[Array, "..."]:
@@ -16,8 +24,17 @@ def in_rank(x: Float[Array, "..."], rank: int) -> Float[Array, "..."]:
 
 def in_groups(x: Float[Array, "*lead numbers"]) -> Float[Array, "*lead size groups"]:
     """The last axis as an axis of up to 16 numbers and one of such groups."""
-    size = _group_size(x.shape[-1])
+    return in_parts(x, _group_size(x.shape[-1]))
+
+
+def in_parts(x: Float[Array, "*lead numbers"], size: int) -> Float[Array, "*lead {size} parts"]:
+    """The last axis as an axis of `size` numbers, which must divide it, and one of such parts."""
     return x.reshape(*x.shape[:-1], size, x.shape[-1] // size)
+
+
+def largest_divisor(n: int, most: int) -> int:
+    """The largest divisor of `n` that is not larger than `most`."""
+    return max(size for size in range(1, most + 1) if n % size == 0)
 
 
 def _group_size(units: int) -> int:
