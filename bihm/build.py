@@ -22,6 +22,7 @@ from bihm.learner import (
     plan_epoch,
 )
 from bihm.model import Params, Structure, make_machine, split
+from bihm.numerics import on_device
 from bihm.objectives import Objective, make_objective
 from bihm.taper import layer_sizes
 from bihm.types import Array, Float, PRNGKey
@@ -136,7 +137,7 @@ def make_rig(config: Config) -> Rig:
     dataset = read_dataset(config)
     mean = None
     if config.init.visible_bias == "data":
-        mean = jnp.asarray(dataset.train.mean(axis=0) / (255 if dataset.grey else 1), jnp.float32)
+        mean = on_device(dataset.train.mean(axis=0) / (255 if dataset.grey else 1))
     structure, params, optimizer = make_parts(config, mean)
     plan = plan_epoch(len(dataset.train), config.batch_size, LONGEST_CHUNK)
     every = config.eval.every or _evaluation_period(config, dataset, plan)
@@ -146,6 +147,12 @@ def make_rig(config: Config) -> Rig:
 
 def make_keys(seed: int) -> Keys:
     """Derive the streams of a run from its seed."""
+    keys: Keys = _split_seed(np.asarray(seed))
+    return keys
+
+
+@jax.jit
+def _split_seed(seed: Array) -> Keys:
     return Keys(*jax.random.split(jax.random.key(seed), len(Keys._fields)))
 
 

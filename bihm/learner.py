@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from bihm.compiled import fast_jit
@@ -57,9 +58,9 @@ class Rates(NamedTuple):
     @classmethod
     def of(cls, start: float, end: float, first_step: int, steps: int) -> "Rates":
         """Numbers as arrays, so that other numbers do not mean another compilation."""
-        lrs = jnp.asarray([start, end], jnp.float32)
-        counts = jnp.asarray([first_step, steps], jnp.int32)
-        return cls(lrs[0], lrs[1], counts[0], counts[1])
+        lrs = np.asarray([start, end], np.float32)
+        counts = np.asarray([first_step, steps], np.int32)
+        return cls(*jax.device_put((*lrs, *counts)))
 
 
 def learning_rate(rates: Rates, step: Array) -> Array:
@@ -101,9 +102,13 @@ def make_optimizer(
 
 def init_state(params: Params, optimizer: Optimizer) -> TrainState:
     """Start from `params`; the average, if there is one, starts there too."""
-    average = None if optimizer.average is None else jax.tree.map(jnp.copy, params)
-    packed, _ = pack(params)
-    return TrainState(params, optimizer.transform.init(packed), average, jnp.zeros((), jnp.int32))
+
+    @jax.jit  # one small program, not dozens
+    def rest(params: Params) -> tuple[optax.OptState, Params, Array]:
+        average = None if optimizer.average is None else jax.tree.map(jnp.copy, params)
+        return optimizer.transform.init(pack(params)[0]), average, jnp.zeros((), jnp.int32)
+
+    return TrainState(params, *rest(params))
 
 
 def binarise(key: PRNGKey, rows: Rows, grey: bool) -> Bits[Array, "rows visible"]:

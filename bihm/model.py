@@ -93,9 +93,7 @@ def make_machine(
     widths = [n_visible, *sizes]
     inits = [init] * len(p_layers)
     if visible_mean is not None:
-        # A pixel that is never on must not start at minus infinity.
-        mean = jnp.clip(visible_mean, 1e-3, 1 - 1e-3)
-        inits[0] = init._replace(bias=jnp.log(mean) - jnp.log1p(-mean))
+        inits[0] = init._replace(bias=_log_odds(visible_mean))
     p = [
         make_layer(spec, rng, above, below, start)
         for spec, below, above, start in zip(p_layers, widths, [*sizes, 0], inits, strict=True)
@@ -105,6 +103,14 @@ def make_machine(
         for spec, below, above in zip(q_layers, widths[:-1], sizes, strict=True)
     ]
     return HelmholtzMachine(p, q)
+
+
+@jax.jit
+def _log_odds(mean: Float[Array, " units"]) -> Float[Array, " units"]:
+    mean = jnp.clip(
+        mean, 1e-3, 1 - 1e-3
+    )  # a pixel that is never on must not start at minus infinity
+    return jnp.log(mean) - jnp.log1p(-mean)
 
 
 def split(machine: HelmholtzMachine) -> tuple[Structure, Params]:

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from bihm import weights
@@ -14,6 +13,7 @@ from bihm.config import Config, load
 from bihm.errors import DataError, disk_refusals
 from bihm.learner import evaluated_params
 from bihm.model import Params, Structure, parameter_names
+from bihm.numerics import on_device
 from bihm.runfiles import require_run
 
 
@@ -63,7 +63,7 @@ def read_weights(path: Path) -> Trained:
     shapes = dict(zip(parameter_names(params), (leaf.shape for leaf in leaves), strict=True))
     if unfit := _unfit(arrays, shapes):
         raise DataError(f"{path}: {unfit}")
-    params = jax.tree.unflatten(tree, [jnp.array(arrays[name]) for name in shapes])
+    params = jax.tree.unflatten(tree, [on_device(arrays[name]) for name in shapes])
     return Trained(config, structure, params, f"{path}.")
 
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from bihm.numerics import on_device
 from bihm.products import affine_of_bits
 from bihm.types import Array, Bits, Float
 
@@ -70,12 +71,12 @@ def initial_weights(
     bound = (6 / (n_in + n_out)) ** 0.5
     if init.weights == "authors":
         bound /= n_in
-    return jnp.asarray(rng.uniform(-bound, bound, (n_in, n_out)), jnp.float32)
+    return on_device(rng.uniform(-bound, bound, (n_in, n_out)))
 
 
 def initial_bias(n_units: int, init: Init) -> Float[Array, " units"]:
     """The output bias of a layer: one number for all units, or one for each."""
-    return jnp.broadcast_to(jnp.asarray(init.bias, jnp.float32), (n_units,))
+    return on_device(np.full(n_units, init.bias, np.float32))
 
 
 def input_weights(

@@ -16,6 +16,7 @@ from bihm.layers.conditional import (
     initial_bias,
     input_weights,
 )
+from bihm.numerics import on_device
 from bihm.products import affine, affine_of_bits
 from bihm.types import Array, Bits, Float
 
@@ -46,7 +47,7 @@ class Dsbn(nnx.Module):
         self.w = input_weights(rng, chain[-1], n_units, init)
         self.b = nnx.Param(initial_bias(n_units, init))
         # At zero each hidden unit is where its function is steepest.
-        self.c = nnx.List(nnx.Param(jnp.zeros(width, jnp.float32)) for width in widths)
+        self.c = nnx.List(nnx.Param(on_device(np.zeros(width))) for width in widths)
 
     def logits(self, y: Bits[Array, "*lead inputs"]) -> Float[Array, "*lead units"]:
         """a = b + W f(c + U y)."""

@@ -18,6 +18,7 @@ from bihm.layers.conditional import (
 )
 from bihm.layers.nade_walk import draw_units, hidden_terms, known_hidden_terms
 from bihm.layers.order import in_order, in_place, initial_order
+from bihm.numerics import on_device
 from bihm.types import Array, Bits, Float
 
 
@@ -37,7 +38,7 @@ class Nade(nnx.Module):
         self.w = input_weights(rng, n_inputs, n_units, init)
         self.b = nnx.Param(initial_bias(n_units, init))
         self.u = nnx.Param(hidden_weights(rng, n_inputs, hidden)) if n_inputs else None
-        self.c = nnx.Param(jnp.zeros(hidden, jnp.float32))  # where the sigmoid is steepest
+        self.c = nnx.Param(on_device(np.zeros(hidden)))  # where the sigmoid is steepest
         self.v = nnx.Param(initial_weights(rng, hidden, n_units, init).T)
         self.m = nnx.Param(hidden_weights(rng, n_units, hidden))
         self.order = initial_order(rng, n_units, spec.order)

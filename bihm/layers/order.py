@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from bihm.numerics import on_device
 from bihm.types import Array, Float
 
 
@@ -26,7 +27,7 @@ def initial_order(rng: np.random.Generator, n_units: int, order: str) -> Order |
     """The order a configuration asks for: "natural", or "random" for a permutation from the rng."""
     if order == "natural":
         return None
-    return Order(jnp.asarray(rng.permutation(n_units), jnp.float32))
+    return Order(on_device(rng.permutation(n_units)))
 
 
 def indices(order: Order | None) -> Array | None:
