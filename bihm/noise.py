@@ -6,6 +6,8 @@ from itertools import accumulate
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax import lax
 
 from bihm.types import Array, Float, PRNGKey
 
@@ -48,7 +50,14 @@ def _threefry(key: Array, counter: Array) -> Array:
     a, b = counter + keys[0], jnp.broadcast_to(keys[1], counter.shape)
     for i in range(5):
         for distance in ((13, 15, 26, 6), (17, 29, 16, 24))[i % 2]:
-            a = a + b
-            b = a ^ (b << distance | b >> 32 - distance)
-        a, b = a + keys[(i + 1) % 3], b + keys[(i + 2) % 3] + jnp.uint32(i + 1)
+            a = lax.add(a, b)
+            b = lax.bitwise_xor(a, _rotate(b, distance))
+        a, b = a + keys[(i + 1) % 3], b + (keys[(i + 2) % 3] + jnp.uint32(i + 1))
     return a
+
+
+def _rotate(word: Array, distance: int) -> Array:
+    # Here and above lax for operators: they take three times as long to trace, and a deep machine has a
+    # thousand of these.
+    left, right = np.uint32(distance), np.uint32(32 - distance)
+    return lax.bitwise_or(lax.shift_left(word, left), lax.shift_right_logical(word, right))
