@@ -11,13 +11,12 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 
 from bihm.config import Config, differences, from_dict, to_dict
 from bihm.errors import ConfigError, DataError, writing
@@ -68,17 +67,26 @@ class Checkpoints:
         self.read_only = read_only
         # Made when the first checkpoint is complete: tells a run that lost all from one that had none.
         self._proof = directory / ".checkpointed"
-        self._manager = ocp.CheckpointManager(
-            self.folder.resolve(),
-            options=ocp.CheckpointManagerOptions(max_to_keep=KEEP, create=False),
-            item_names=(*STATES, "memory"),
-        )
+
+    @cached_property
+    def _manager(self) -> Any:
+        from orbax.checkpoint import CheckpointManager, CheckpointManagerOptions
+
+        options = CheckpointManagerOptions(max_to_keep=KEEP, create=False)
+        items = (*STATES, "memory")
+        return CheckpointManager(self.folder.resolve(), options=options, item_names=items)
+
+    def prepare(self) -> None:
+        """Import orbax, if it has not been: a third of a second, best spent while the device works."""
+        _ = self._manager
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write in the background, under the next number; OSError where the disk refuses.
 
         Not under the training step: two moments of one step may differ, before an evaluation and after.
         """
+        from orbax.checkpoint import args
+
         newest = self._manager.latest_step()
         # The next chunk takes the buffers of `latest` for its own, so the writer gets copies.
         latest, best = jax.tree.map(np.array, (checkpoint.latest, checkpoint.best))
@@ -87,10 +95,10 @@ class Checkpoints:
             self.folder.mkdir(exist_ok=True)
             self._manager.save(
                 0 if newest is None else newest + 1,
-                args=ocp.args.Composite(
-                    latest=ocp.args.StandardSave(latest),
-                    best=ocp.args.StandardSave(best),
-                    memory=ocp.args.JsonSave(memory),
+                args=args.Composite(
+                    latest=args.StandardSave(latest),
+                    best=args.StandardSave(best),
+                    memory=args.JsonSave(memory),
                 ),
             )
         if not self._proof.exists():
@@ -105,7 +113,8 @@ class Checkpoints:
             DataError: they are gone, none is whole, or one is of another run; nothing has been changed.
         """
         damaged: dict[int, Damaged] = {}
-        for number in sorted(self._manager.all_steps(), reverse=True):
+        numbers = self._manager.all_steps() if self.folder.exists() else []
+        for number in sorted(numbers, reverse=True):
             try:
                 found = self._read(number, like)
             except Damaged as error:
@@ -127,22 +136,26 @@ class Checkpoints:
         return None
 
     def _read(self, number: int, like: TrainState) -> Checkpoint:
-        sealed = self._items(number, memory=ocp.args.JsonRestore())["memory"]
+        from orbax.checkpoint import args
+
+        sealed = self._items(number, memory=args.JsonRestore())["memory"]
         _check(sealed)
         self._refuse_foreign(number, sealed["config"])
         # Into numpy: orbax would tie jax's arrays to a device, and all programs be compiled once more.
-        numbers = ocp.args.StandardRestore(jax.tree.map(np.asarray, like))
+        numbers = args.StandardRestore(jax.tree.map(np.asarray, like))
         states = self._items(number, **dict.fromkeys(STATES, numbers))
         for name in STATES:
             if digest_arrays(states[name]) != sealed["sha256"][name]:
                 raise Damaged(f"its {name} state is not the one that was saved")
-        latest, best = (jax.tree.map(jnp.array, states[name]) for name in STATES)
+        latest, best = (jax.device_put(states[name], may_alias=False) for name in STATES)
         return Checkpoint(latest, best, sealed["memory"])
 
     def _items(self, number: int, **wanted: Any) -> Any:
+        from orbax.checkpoint.args import Composite
+
         try:
             with _disk(self.folder / str(number)):
-                return self._manager.restore(number, args=ocp.args.Composite(**wanted))
+                return self._manager.restore(number, args=Composite(**wanted))
         except MemoryError:
             raise
         except (
@@ -186,8 +199,9 @@ class Checkpoints:
 
     def close(self) -> None:
         """Wait, and leave nothing open; OSError where the disk refused what was saved."""
-        with _disk(self.folder):
-            self._manager.close()
+        if "_manager" in self.__dict__:  # or nothing has been opened
+            with _disk(self.folder):
+                self._manager.close()
 
 
 def read_checkpoint(directory: Path, config: Config, like: TrainState) -> Checkpoint:

@@ -99,12 +99,14 @@ def _train(rig: Rig, directory: Path, interactive: bool, stop: StopRequest) -> d
     with contextlib.ExitStack() as last:
         checkpoints = Checkpoints(directory, rig.config)
         last.callback(checkpoints.close)
-        start = checkpoints.restore(first_state(rig))
-        book = Logbook(directory, *_logged(start))
+        state = first_state(rig)
+        saved = checkpoints.restore(state)
+        start = saved or Checkpoint(state, state, {})
+        book = Logbook(directory, *_logged(saved))
         last.callback(book.close)
         book.hparams(flatten(rig.config))
         book.text(0, "config", f"```yaml\n{to_yaml(rig.config)}```")
-        _greet(rig, start)
+        _greet(rig, saved)
         try:
             with progress(_steps(rig), interactive, log) as shown:
                 training = Training(rig, book, checkpoints, shown, stop, start)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bihm import gallery
-from bihm.build import Rig, first_state, objective_of, phases, split_rows
+from bihm.build import Rig, objective_of, phases, split_rows
 from bihm.checkpoint import Checkpoint, Checkpoints
 from bihm.config import PhaseConfig
 from bihm.errors import Interrupted, NumbersError
@@ -52,15 +52,17 @@ class Training:
         checkpoints: Checkpoints,
         progress: Progress,
         stop: StopRequest,
-        start: Checkpoint | None,
+        start: Checkpoint,
     ):
         self.rig, self.book, self.checkpoints = rig, book, checkpoints
         self.progress, self.stop = progress, stop
         self.rows = jnp.asarray(rig.dataset.train)
         self.valid_rows = split_rows(rig.dataset, "valid")
-        self.memory = Memory() if start is None else Memory(**start.memory)
-        self.state = first_state(rig) if start is None else start.latest
-        self.best = _copy(self.state) if start is None else start.best
+        self.memory = Memory(**start.memory)
+        self.state = start.latest
+        self.best: TrainState = _copy(
+            start.best
+        )  # a chunk takes the buffers of `state` for its own
         self.step = int(self.state.step)  # known here, so that asking does not wait for the device
         self.tally = Tally(rig.params, self.memory.totals, self.memory.steps)
         self._began = time.monotonic() - self.memory.seconds
@@ -142,6 +144,7 @@ class Training:
         plan, limit = self.rig.plan, self.rig.config.max_seconds
         for _ in range(self.step % plan.steps_per_epoch // plan.length, plan.chunks):
             self.state, info = chunk(self.state, self.rig.keys.train, self.rows, rates)
+            self.checkpoints.prepare()
             self.tally.add(self.step, info)
             self.step += plan.length
             self.progress.advance(self.step, self._best_text())
