@@ -1,5 +1,6 @@
 """How jax is set up for a command: quietly, and with compiled programs kept for the next run."""
 
+import gc
 import hashlib
 import platform
 from pathlib import Path
@@ -12,6 +13,8 @@ OF_INTEREST = ("model name", "flags", "Features")  # x86, x86, ARM
 
 def configure_jax() -> None:
     """Keep compiled programs in the user's cache folder, apart for each kind of processor."""
+    # Python would look for garbage every 700 objects: a sixth of what jax's imports and tracing take.
+    gc.set_threshold(100_000)
     import jax
 
     folder = paths.cache() / "jax" / _machine()
