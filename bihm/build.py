@@ -147,7 +147,7 @@ def make_rig(config: Config) -> Rig:
 
 def make_keys(seed: int) -> Keys:
     """Derive the streams of a run from its seed."""
-    keys: Keys = _split_seed(np.asarray(seed))
+    keys: Keys = _split_seed(np.uint32(seed))
     return keys
 
 

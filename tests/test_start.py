@@ -5,10 +5,13 @@ import os
 import subprocess
 import sys
 
+import jax
+import numpy as np
 import pytest
 from conftest import COMPILED
 from small_run import tiny
 
+from bihm.build import Keys, make_keys
 from bihm.checkpoint import Checkpoints
 from bihm.experiment import train
 
@@ -60,6 +63,13 @@ def test_what_the_first_step_does_not_need_is_not_imported(before_the_first_step
 
 def test_python_seldom_looks_for_garbage(before_the_first_step):
     assert before_the_first_step["collects_every"] >= 100_000
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**31 + 5, 2**32 - 1])
+def test_the_keys_of_a_run_are_split_from_its_seed(seed):
+    expected = jax.random.key_data(jax.random.split(jax.random.key(seed), len(Keys._fields)))
+    for key, words in zip(make_keys(seed), expected, strict=True):
+        np.testing.assert_array_equal(jax.random.key_data(key), words)
 
 
 def test_orbax_is_imported_while_the_device_works(tmp_path, monkeypatch):
