@@ -107,9 +107,8 @@ def make_machine(
 
 @jax.jit
 def _log_odds(mean: Float[Array, " units"]) -> Float[Array, " units"]:
-    mean = jnp.clip(
-        mean, 1e-3, 1 - 1e-3
-    )  # a pixel that is never on must not start at minus infinity
+    # A pixel that is never on must not start at minus infinity.
+    mean = jnp.clip(mean, 1e-3, 1 - 1e-3)
     return jnp.log(mean) - jnp.log1p(-mean)
 
 
