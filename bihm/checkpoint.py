@@ -9,7 +9,6 @@ import errno
 import logging
 import os
 import re
-import sys
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 
 from bihm.config import Config, differences, from_dict, to_dict
 from bihm.errors import ConfigError, DataError, writing
+from bihm.hush import hush_orbax
 from bihm.learner import TrainState
 from bihm.seal import digest_arrays, digest_text
 
@@ -30,17 +30,7 @@ STATES = ("latest", "best")
 INNOCENT = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 log = logging.getLogger("bihm")
-logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax would print screens about damage
-_report_unraisable = sys.unraisablehook
-
-
-def _report_unraisable_but_late_arrays(failure: Any) -> None:
-    """When one array fails, orbax closes the event loop that the others then complain to."""
-    if str(failure.exc_value) != "Event loop is closed":
-        _report_unraisable(failure)
-
-
-sys.unraisablehook = _report_unraisable_but_late_arrays
+hush_orbax()
 
 
 class Checkpoint(NamedTuple):

@@ -11,7 +11,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # From the ground up; a room imports rooms of lower rows only (or other files of its own package).
 FLOORS = [
     {"errors", "paths", "taper", "types", "__init__"},
-    {"compiled", "numerics", "signals", "runtime", "runfiles", "pictures", "progress"},
+    {"compiled", "hush", "numerics", "signals", "runtime", "runfiles", "pictures", "progress"},
     {"bernoulli", "noise", "packing", "products"},
     {"layers", "config", "data", "logbook"},
     {"model"},
