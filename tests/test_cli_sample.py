@@ -4,7 +4,6 @@ import io
 import shutil
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -260,15 +259,13 @@ def test_a_mask_file_that_cannot_be_read(tmp_path):
         observed_pixels(str(tmp_path / "m.npz"), 6, None)
 
 
-def test_help_is_quick_and_names_every_key():
+def test_help_answers_before_jax_is_imported_and_names_every_key():
     code = (
         "import sys; from bihm.cli.sample import Command, main\n"
         "try: main(['--help'])\n"
         "finally: print(*vars(Command('')), 'jax' in sys.modules)"
     )
-    start = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert time.perf_counter() - start < 5  # 0.1 s on an idle machine
     text, *_, last = done.stdout.rpartition("\nrun ")
     *keys, jax = last.split()
     assert jax == "False"
