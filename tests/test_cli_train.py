@@ -3,13 +3,13 @@
 import json
 import os
 import re
-import resource
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 from conftest import COMPILED
+from processes import processor_seconds
 
 TINY = [
     *("dataset=bars", "layers=[6,3]", "epochs=2", "batch_size=500"),
@@ -34,14 +34,6 @@ def train(cwd, *arguments, **environment):
     return python(cwd, "-m", "bihm.cli.train", *arguments, **environment)
 
 
-def processor_seconds(cwd, *arguments):
-    """Not those of a clock: the machine may be busy with something else."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    python(cwd, *arguments)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-
 ANSWERS = [
     (["--help"], 0),
     (["--cfg", "job"], 0),
@@ -61,14 +53,18 @@ def test_help_and_errors_answer_before_jax_is_imported(tmp_path, arguments, code
     assert os.listdir(tmp_path) == []
 
 
+def cost(cwd, *arguments):
+    before = processor_seconds()
+    python(cwd, *arguments)
+    return processor_seconds() - before
+
+
 def test_help_and_errors_take_little_more_than_hydra_does(tmp_path):
     hydra = ("-c", "import hydra.main")
     answers = [("-m", "bihm.cli.train", *words) for words, _ in (ANSWERS[0], ANSWERS[-1])]
-    rounds = [
-        [processor_seconds(tmp_path, *words) for words in (hydra, *answers)] for _ in range(3)
-    ]
-    floor, *times = np.min(rounds, axis=0)
-    assert max(times) < 6 * floor, (floor, times)  # 4 on an idle machine
+    rounds = [[cost(tmp_path, *words) for words in (hydra, *answers)] for _ in range(3)]
+    floor, *costs = np.min(rounds, axis=0)
+    assert max(costs) < 6 * floor, (floor, costs)  # 4 on an idle machine
 
 
 @pytest.mark.parametrize(

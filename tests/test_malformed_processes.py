@@ -1,13 +1,13 @@
 """One row of each kind as a process of its own: all that a user sees, Python's and Hydra's output too."""
 
 import os
-import resource
 import subprocess
 import sys
 
 import pytest
 from malformed import SECONDS
 from malformed_files import MADE
+from processes import processor_seconds
 
 ROWS = [
     ("train +foo=1", 2, "there is no key 'foo'"),
@@ -20,11 +20,6 @@ ROWS = [
     ("evaluate run=nothing", 2, "run=nothing is not a run directory"),
     ("sample run=nothing n=abc", 2, "n must be a whole number, got 'abc'"),
 ]
-
-
-def processor_seconds() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 @pytest.mark.parametrize(("words", "code", "fragment"), ROWS)

@@ -11,6 +11,7 @@ from small_run import tiny
 
 from bihm import runtime
 from bihm.data import load
+from bihm.errors import ConfigError
 from bihm.experiment import train
 from bihm.layers import Init
 from bihm.learner import Rates, init_state, make_chunk, make_optimizer, plan_epoch
@@ -115,13 +116,20 @@ def test_a_saturated_layer_has_finite_values_and_gradients(kind):
     ],
     ids=["x86", "x86 with", "arm", "arm with", "does not say"],
 )
-def test_a_run_says_when_bfloat16_is_slower(cpuinfo, lacks, tmp_path, monkeypatch, caplog):
+def test_a_processor_says_whether_it_has_bfloat16(cpuinfo, lacks, tmp_path, monkeypatch):
     monkeypatch.setattr(runtime, "CPUINFO", tmp_path / "cpuinfo")
     if cpuinfo is not None:
         runtime.CPUINFO.write_text(cpuinfo)
     assert runtime.lacks_bfloat16() == lacks
-    if cpuinfo is None or not lacks:
-        return
-    for precision in ("f32", "bf16"):
-        train(tiny(precision=precision, epochs=1), tmp_path / precision)
-        assert ("is slower than f32 here" in caplog.text) == (precision == "bf16")
+
+
+def test_a_run_says_when_bfloat16_is_slower(tmp_path, monkeypatch, caplog):
+    def no_training(*_):
+        raise ConfigError("far enough")
+
+    monkeypatch.setattr("bihm.training.Training.run", no_training)
+    for precision, lacks in (("f32", True), ("bf16", False), ("bf16", True)):
+        monkeypatch.setattr("bihm.experiment.lacks_bfloat16", lambda lacks=lacks: lacks)
+        with pytest.raises(ConfigError, match="far enough"):
+            train(tiny(precision=precision), tmp_path / f"{precision}-{lacks}")
+        assert ("is slower than f32 here" in caplog.text) == (precision == "bf16" and lacks)
