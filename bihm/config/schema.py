@@ -4,7 +4,7 @@ The fields' meaning is told where a user reads it, in `configs/train.yaml`.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -141,9 +141,7 @@ def to_yaml(config: Config) -> str:
 
 def to_dict(config: Config) -> dict[str, Any]:
     """Return a configuration as the plain nested dictionaries that `from_dict` reads, fit for JSON."""
-    plain = OmegaConf.to_container(OmegaConf.structured(config))
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+    return asdict(config)
 
 
 def flatten(config: Config) -> dict[str, Any]:
