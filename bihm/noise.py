@@ -9,13 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from bihm.errors import ConfigError
 from bihm.types import Array, Float, PRNGKey
+
+COUNTERS = 2**32  # of one key; beyond it numbers would repeat
 
 
 def uniforms(
     key: PRNGKey, lead: tuple[int, ...], sizes: Sequence[int]
 ) -> list[Float[Array, "*lead _units"]]:
-    """Arrays of shape (*lead, size) of numbers in [0, 1), 23 bits each, from a key's Threefry counters.
+    """Arrays of shape (*lead, size) of numbers in (0, 1), 23 bits each, from a key's Threefry counters.
 
     One stretch of counters for all of them, the numbers of each together, because loops over rows of 30
     units fill no vectors. They are cheap enough to be computed where they are compared, in the same loop.
@@ -23,6 +26,11 @@ def uniforms(
     # Words drawn from the key, not its data: so jax's check for keys used twice sees this use.
     words = jax.random.bits(key, (2,), jnp.uint32)
     rows = math.prod(lead)
+    if rows * sum(sizes) > COUNTERS:
+        raise ConfigError(
+            f"{rows} rows of {sum(sizes)} units need more than 2**32 random numbers at once; "
+            "ask for fewer rows or samples"
+        )
     starts = [rows * before for before in accumulate(sizes, initial=0)]
     return [
         _numbers(words, start, rows * size).reshape(*lead, size)
@@ -32,13 +40,17 @@ def uniforms(
 
 def _numbers(words: Array, start: int, count: int) -> Float[Array, " count"]:
     counters = jnp.uint32(start) + jax.lax.iota(jnp.uint32, count)
-    return _unit_interval(_threefry(words, counters))
+    return unit_interval(_threefry(words, counters))
 
 
-def _unit_interval(word: Array) -> Array:
-    """23 random bits as the mantissa of a number in [1, 2), minus 1."""
+def unit_interval(word: Array) -> Array:
+    """23 random bits k as the mantissa of a number in [1, 2), moved to (k + 1/2) / 2^23.
+
+    With k / 2^23 a bit of any tiny probability would be drawn once in 2^23 times, for k = 0, and its
+    weight p / q be beyond all bounds: estimates of log p would exceed the truth.
+    """
     mantissa = (word >> 9) | jnp.uint32(0x3F800000)
-    return jax.lax.bitcast_convert_type(mantissa, jnp.float32) - 1
+    return jax.lax.bitcast_convert_type(mantissa, jnp.float32) - np.float32(1 - 2**-24)  # exact
 
 
 def _threefry(key: Array, counter: Array) -> Array:

@@ -8,7 +8,8 @@ import pytest
 from jax.extend.random import threefry_2x32
 
 from bihm.bernoulli import bernoulli_log_prob, bernoulli_sample
-from bihm.noise import uniforms
+from bihm.errors import ConfigError
+from bihm.noise import uniforms, unit_interval
 from bihm.numerics import ess, euclidean_norm, log_mean_exp, normalised_weights
 from bihm.products import affine, affine_of_bits, product, products_in
 
@@ -42,8 +43,7 @@ def test_noise_is_uniform_and_has_every_shape():
     first, *others = draw(jax.random.key(3), (40_001,), (3, 1, 2))
     assert [x.shape for x in others] == [(40_001, 1), (40_001, 2)]
     noise = np.concatenate([np.ravel(x) for x in (first, *others)]).astype(np.float64)
-    assert noise.min() >= 0
-    assert noise.max() < 1
+    assert 0 < noise.min() < noise.max() < 1
     for power in (1, 2, 3):
         error = noise.size**-0.5 * (noise**power).std()
         assert abs((noise**power).mean() - 1 / (power + 1)) < 5 * error
@@ -53,11 +53,26 @@ def test_noise_is_uniform_and_has_every_shape():
     assert not np.array_equal(first[:5], draw(jax.random.key(4), (5,), (3,))[0])
 
 
+def test_no_noise_is_zero_and_each_of_its_values_stands_for_its_surroundings():
+    """Else a bit with q = 1e-18 would be drawn once in 2^23 times, and have the weight p / q."""
+    words = jnp.arange(2**23, dtype=jnp.uint32) << 9
+    numbers = np.asarray(jax.jit(unit_interval)(words))
+    np.testing.assert_array_equal(numbers.astype(np.float64), (np.arange(2**23) + 0.5) / 2**23)
+    for logit in (-40.0, -17.0, -10.0, 0.0, 10.0):
+        drawn = bernoulli_sample(jnp.asarray(numbers), jnp.full(2**23, logit, jnp.float32))
+        assert abs(float(drawn.sum()) - 2**23 / (1 + np.exp(-logit))) <= 1
+
+
+def test_more_random_numbers_than_a_key_has_are_refused():
+    with pytest.raises(ConfigError, match=r"need more than 2\*\*32 random numbers at once"):
+        uniforms(jax.random.key(0), (2**16,), [2**16, 1])
+
+
 def test_noise_is_the_first_word_of_jaxs_own_threefry():
     key, n = jax.random.key(3), 11
     words = jax.random.bits(key, (2,), jnp.uint32)
     blocks = jnp.concatenate([jnp.arange(n, dtype=jnp.uint32), jnp.zeros(n, jnp.uint32)])
-    expected = (threefry_2x32(words, blocks)[:n] >> 9) * np.float32(2.0**-23)
+    expected = (threefry_2x32(words, blocks)[:n] >> 9) * np.float32(2.0**-23) + 2.0**-24
     got = jnp.concatenate([jnp.ravel(x) for x in uniforms(key, (), [2, 9])])
     np.testing.assert_array_equal(got, expected)
 
