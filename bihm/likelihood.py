@@ -37,12 +37,16 @@ class LogZ(NamedTuple):
     inner: int
 
 
-class _Sums(NamedTuple):
-    """Running log-sum-exps over the samples seen so far."""
+class Sums(NamedTuple):
+    """Running sums over the samples seen so far of powers of w / exp(top).
 
-    half: Float[Array, " rows"]  # of log_w / 2
-    one: Float[Array, " rows"]  # of log_w
-    two: Float[Array, " rows"]  # of 2 log_w
+    Not their logarithms: near a large |log w| the last of many blocks would be rounded away.
+    """
+
+    top: Float[Array, " rows"]  # the largest log_w
+    half: Float[Array, " rows"]  # of w^(1/2)
+    one: Float[Array, " rows"]  # of w
+    two: Float[Array, " rows"]  # of w^2
 
 
 def log_weights(
@@ -51,6 +55,40 @@ def log_weights(
     """log w_k = log p(x, h^k) - log q(h^k | x) with h^k ~ q(h | x)."""
     h, log_q = machine.sample_q(key, x, samples)
     return machine.log_p(x, h) - log_q
+
+
+def count_blocks(K: Array, block: int) -> Array:
+    """How many blocks reach K; K + block - 1 could be too large a number."""
+    return (K - 1) // block + 1
+
+
+def no_weights(rows: int) -> Sums:
+    """The sums before the first sample."""
+    zeros = jnp.zeros(rows)
+    return Sums(zeros - jnp.inf, zeros, zeros, zeros)
+
+
+def add_weights(sums: Sums, log_w: Float[Array, "samples rows"]) -> Sums:
+    """Add samples; where one is larger than all before, what was there is scaled down to it."""
+    top = jnp.maximum(sums.top, jnp.max(log_w, axis=0))
+    old, new = jnp.exp((sums.top - top) / 2), jnp.exp((log_w - top[None]) / 2)
+    return Sums(
+        top,
+        half=sums.half * old + jnp.sum(new, axis=0),
+        one=sums.one * old**2 + jnp.sum(new**2, axis=0),
+        two=sums.two * old**4 + jnp.sum(new**4, axis=0),
+    )
+
+
+def estimates_of(sums: Sums, K: Array) -> Estimates:
+    """The estimates that K samples with these sums make."""
+    samples = K.astype(jnp.float32)
+    return Estimates(
+        log_p=sums.top + jnp.log(sums.one / samples),
+        log_p_tilde_star=sums.top + 2 * jnp.log(sums.half / samples),
+        ess_p=sums.one**2 / sums.two / samples,
+        ess_p_star=sums.half**2 / sums.one / samples,
+    )
 
 
 @partial(fast_jit, static_argnames=("structure", "block"))
@@ -66,22 +104,13 @@ def estimate_tile(
     """Estimate the likelihood of each row from K samples, `block` of them at a time."""
     machine = bind(structure, params)
 
-    def add_block(i: Array, sums: _Sums) -> _Sums:
+    def add_block(i: Array, sums: Sums) -> Sums:
         log_w = log_weights(jax.random.fold_in(key, i), machine, x, block)
-        live = i * block + jnp.arange(block) < K  # the last block may reach beyond K
-        log_w = jnp.where(live[:, None], log_w, -jnp.inf)
-        new = (logsumexp(scale * log_w, axis=0) for scale in (0.5, 1, 2))
-        return _Sums(*map(jnp.logaddexp, sums, new))
+        live = jnp.arange(block) < K - i * block  # the last block may reach beyond K
+        return add_weights(sums, jnp.where(live[:, None], log_w, -jnp.inf))
 
-    nothing = jnp.full(x.shape[0], -jnp.inf)
-    sums = jax.lax.fori_loop(0, (K + block - 1) // block, add_block, _Sums(*[nothing] * 3))
-    log_K = jnp.log(K.astype(jnp.float32))
-    return Estimates(
-        log_p=sums.one - log_K,
-        log_p_tilde_star=2 * (sums.half - log_K),
-        ess_p=jnp.exp(2 * sums.one - sums.two - log_K),
-        ess_p_star=jnp.exp(2 * sums.half - sums.one - log_K),
-    )
+    sums = jax.lax.fori_loop(0, count_blocks(K, block), add_block, no_weights(x.shape[0]))
+    return estimates_of(sums, K)
 
 
 @partial(fast_jit, static_argnames=("structure", "outer", "inner"))
@@ -98,12 +127,17 @@ def log_z_tile(
     outer_key, inner_key = jax.random.split(key)
     x, h = machine.sample_p(outer_key, outer)
     first = machine.log_p(x, h) - machine.log_q(x, h)
-    log_w = jnp.concatenate([first[None], log_weights(inner_key, machine, x, inner)])
-    root = jnp.exp((log_w - log_w.max(axis=0, keepdims=True)) / 2)
-    before = jnp.cumsum(root, axis=0) - root
-    pairs = 2 * jnp.sum(root * before, axis=0)  # not S^2 - sum w, which cancels where Z is small
-    tiny = jnp.finfo(pairs.dtype).tiny
-    return jnp.log(jnp.maximum(pairs, tiny)) - jnp.log(inner * jnp.sum(root**2, axis=0))
+    return log_z_terms(jnp.concatenate([first[None], log_weights(inner_key, machine, x, inner)]))
+
+
+def log_z_terms(log_w: Float[Array, "latents outer"]) -> Float[Array, " outer"]:
+    """log sum_{j != k} (w_j w_k)^(1/2) / (M sum_k w_k) over M + 1 latents, each at most 0."""
+    # Each pair once, in logarithms: S^2 - sum w cancels where Z is small, and roots underflow.
+    root = log_w / 2
+    pairs = root[1:] + jax.lax.cumlogsumexp(root)[:-1]
+    inner = len(log_w) - 1
+    terms: Array = np.log(2 / inner) + logsumexp(pairs, axis=0) - logsumexp(log_w, axis=0)
+    return terms
 
 
 def summarise_log_z(log_terms: np.ndarray, inner: int) -> LogZ:
@@ -122,7 +156,8 @@ def summarise_log_z(log_terms: np.ndarray, inner: int) -> LogZ:
 
 
 def mean_and_sem(values: Float[AnyArray, " rows"]) -> tuple[float, float]:
-    """The mean over a split and its standard error std / sqrt(N), summed in float64."""
+    """The mean over a split and its standard error std / sqrt(N), in float64; of one row NaN: unknown."""
     exact = np.asarray(values, np.float64)
-    sem = exact.std(ddof=1) / np.sqrt(exact.size) if exact.size > 1 else 0.0
+    with np.errstate(invalid="ignore"):  # of infinities; whoever asked will look
+        sem = exact.std(ddof=1) / np.sqrt(exact.size) if exact.size > 1 else np.nan
     return float(exact.mean()), float(sem)

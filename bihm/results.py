@@ -7,11 +7,16 @@ from typing import Any
 import numpy as np
 
 from bihm import __version__
+from bihm.errors import NumbersError
 from bihm.likelihood import Estimates, LogZ, mean_and_sem
 
 
 def block_of(estimates: Estimates, K: int, log_z: LogZ | None) -> dict[str, Any]:
-    """The block of `results.json` for one split; the p* fields only where there is a `log_z`."""
+    """The block of `results.json` for one split; the p* fields only where there is a `log_z`.
+
+    Raises:
+        NumbersError: an estimate is not finite.
+    """
 
     def pair(mean: float, sem: float) -> dict[str, float]:
         return {"mean": mean, "sem": sem}
@@ -27,6 +32,9 @@ def block_of(estimates: Estimates, K: int, log_z: LogZ | None) -> dict[str, Any]
     result["ess_p"] = mean_and_sem(estimates.ess_p)[0]
     if log_z is not None:
         result["ess_p_star"] = mean_and_sem(estimates.ess_p_star)[0]
+    for name in ("log_p", "log_p_tilde_star", "two_log_z"):
+        if name in result and not np.isfinite(result[name]["mean"]):
+            raise NumbersError(f"the estimate of {name} is {result[name]['mean']}")
     return result
 
 
@@ -37,7 +45,7 @@ def table(blocks: dict[str, dict[str, Any]]) -> list[str]:
         parts = [f"{split:5s} {block['examples']} rows, K={block['K']}:"]
         stars = [name for name in ("log_p_tilde_star", "log_p_star") if name in block]
         for name in ("log_p", *stars):
-            parts.append(f"{name} {block[name]['mean']:.3f} +- {block[name]['sem']:.3f}")
+            parts.append(f"{name} {block[name]['mean']:.3f} +- {_error(block[name]['sem'])}")
         if "two_log_z" in block:
             z = block["two_log_z"]
             parts.append(f"2 log Z {z['mean']:.3f} +- {z['stderr']:.3f}")
@@ -45,6 +53,11 @@ def table(blocks: dict[str, dict[str, Any]]) -> list[str]:
         parts.append(f"ESS p {100 * block['ess_p']:.1f} %")
         lines.append("  ".join(parts))
     return lines
+
+
+def _error(sem: float | None) -> str:
+    """A standard error for a person: of one row it is unknown, NaN here and null in JSON."""
+    return "?" if sem is None or np.isnan(sem) else f"{sem:.3f}"
 
 
 def summary(results: dict[str, Any]) -> list[str]:

@@ -107,5 +107,5 @@ def _flat_config(job: Path) -> dict[str, Any]:
 def _number(estimate: dict[str, float] | None) -> str:
     if estimate is None:
         return "-"
-    error = estimate.get("sem", estimate.get("stderr", 0.0))
-    return f"{estimate['mean']:.3f} +- {error:.3f}"
+    error = estimate.get("sem", estimate.get("stderr"))
+    return f"{estimate['mean']:.3f} +- " + ("?" if error is None else f"{error:.3f}")
