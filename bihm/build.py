@@ -28,6 +28,7 @@ from bihm.taper import layer_sizes
 from bihm.types import Array, Float, PRNGKey
 
 MOST_WEIGHTS = 10**9  # larger ones are typing errors, and would fill the memory before they fail
+MOST_STEPS = 2**31  # a step is counted in 32 bits
 LONGEST_CHUNK = 100  # steps between two looks at the clock and at signals
 
 
@@ -140,9 +141,19 @@ def make_rig(config: Config) -> Rig:
         mean = on_device(dataset.train.mean(axis=0) / (255 if dataset.grey else 1))
     structure, params, optimizer = make_parts(config, mean)
     plan = plan_epoch(len(dataset.train), config.batch_size, LONGEST_CHUNK)
+    _check_steps(config, plan)
     every = config.eval.every or _evaluation_period(config, dataset, plan)
     keys = make_keys(config.seed)
     return Rig(config, dataset, structure, params, optimizer, plan, keys, every)
+
+
+def _check_steps(config: Config, plan: ChunkPlan) -> None:
+    steps = sum(phase.epochs or 0 for phase in phases(config)) * plan.steps_per_epoch
+    if steps >= MOST_STEPS:
+        raise ConfigError(
+            f"epochs={config.epochs} of {plan.steps_per_epoch} steps each make {steps:.1e} steps in "
+            "all; they must be below 2**31: max_seconds ends a run by time"
+        )
 
 
 def make_keys(seed: int) -> Keys:
@@ -160,16 +171,17 @@ def _evaluation_period(config: Config, dataset: Dataset, plan: ChunkPlan) -> int
     """Epochs between evaluations so that these cost about 2 % of the time of training.
 
     A sample costs an estimate a little more than half of what it costs a step (measured, 12 layers).
-    Patience is counted in epochs, so it still gets at least two evaluations.
+    Patience is counted in epochs, so it still gets two evaluations at least, in each phase.
     """
+    every = phases(config)
     evaluation = len(dataset.valid) * config.eval.K
     if config.model.name == "bihm":
         evaluation += config.eval.z_outer * (config.eval.z_inner + 1)
-    training = plan.steps_per_epoch * config.batch_size * config.K
+    training = plan.steps_per_epoch * config.batch_size * min(phase.K or 1 for phase in every)
     period = math.ceil(0.56 * evaluation / (0.02 * training))
-    patience = config.stop.patience
-    longest = config.epochs if patience is None else min(config.epochs, patience // 2)
-    return max(1, min(period, longest))
+    longest = max(phase.epochs or 1 for phase in every)
+    patience = [phase.patience // 2 for phase in every if phase.patience is not None]
+    return max(1, min(period, longest, *patience))
 
 
 def first_state(rig: Rig) -> TrainState:
