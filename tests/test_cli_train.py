@@ -85,6 +85,46 @@ def test_a_mistake_gets_one_line_an_exit_code_and_no_directory(tmp_path, argumen
     assert os.listdir(tmp_path) == []
 
 
+REFUSED = ["-m", *TINY, "hydra.sweep.dir=all"]
+
+
+def test_a_sweep_reports_its_own_jobs_and_no_others(tmp_path):
+    """Refused ones only: nothing is trained. Another sweep's job lies in the folder already."""
+    old = tmp_path / "all" / "7"
+    old.mkdir(parents=True)
+    (old / "status.json").write_text('{"status": "finished", "reason": ""}')
+    done = train(tmp_path, *REFUSED, "K=0,-1", "hydra.sweep.subdir=${model.name}/K${K}")
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-3:] == [
+        f"0 of 2 jobs finished in {tmp_path / 'all'}",
+        "bihm/K0: failed: ConfigError: K must be at least 1, got 0",
+        "bihm/K-1: failed: ConfigError: K must be at least 1, got -1",
+    ]
+    assert json.loads((tmp_path / "all/bihm/K0/status.json").read_text())["status"] == "failed"
+    assert not (tmp_path / "all" / ".jobs").exists()
+
+
+def test_a_job_refused_for_the_run_that_is_there_counts_as_failed(tmp_path):
+    other = tmp_path / "all" / "0"
+    other.mkdir(parents=True)
+    (other / "status.json").write_text('{"status": "finished", "reason": ""}')
+    done = train(tmp_path, *REFUSED, "K=0")
+    assert done.returncode == 1
+    assert "0 of 1 jobs finished" in done.stdout
+    assert json.loads((other / "status.json").read_text())["status"] == "finished"
+
+
+@pytest.mark.parametrize("busy", [True, False], ids=["of a run that starts", "of the user's"])
+def test_a_refused_run_leaves_a_directory_that_was_there(tmp_path, busy):
+    run = tmp_path / "deep" / "run"
+    run.mkdir(parents=True)
+    if busy:
+        (run / "train.log").touch()
+    done = train(tmp_path, *TINY, "K=0", "hydra.run.dir=deep/run")
+    assert done.returncode == 2
+    assert os.listdir(run) == (["train.log"] if busy else [])
+
+
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory):
     cwd = tmp_path_factory.mktemp("sweep")

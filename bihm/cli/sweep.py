@@ -1,77 +1,114 @@
 """The end of a multirun: which jobs failed and why, and a small table of the others."""
 
+import contextlib
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
+from hydra.conf import HydraConf
 from hydra.core.config_store import ConfigStore
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from bihm.config import Config, flatten, load
-from bihm.errors import BihmError
-from bihm.runfiles import read_json
+from bihm.errors import BihmError, Interrupted
+from bihm.runfiles import read_json, write_json
 
+JOBS = ".jobs"  # in a sweep's folder while it lasts
 COLUMNS = ("log_p", "log_p_star", "two_log_z")
 
 
-class SweepFolder(Callback):
-    """Hydra's hook at the start of a multirun: the only place that knows the sweep's folder."""
+class Folders(Callback):
+    """Hydra's hooks before it makes folders: the only place that knows a sweep's, and what is new."""
 
-    folder: Path | None = None
+    sweep: Path | None = None
+    new: tuple[Path, ...] = ()  # innermost first
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Remember what of a run's directory is not there yet."""
+        Folders.new = _missing(Path(os.path.abspath(config.hydra.run.dir)) / "train.log")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Remember where the jobs will be, whichever launcher runs them."""
-        SweepFolder.folder = Path(os.path.abspath(config.hydra.sweep.dir))
+        Folders.sweep = Path(os.path.abspath(config.hydra.sweep.dir))
+        Folders.new = _missing(Folders.sweep / "multirun.yaml")
+        shutil.rmtree(Folders.sweep / JOBS, ignore_errors=True)
 
 
-HOOKS = {"sweep_folder": {"_target_": f"{SweepFolder.__module__}.{SweepFolder.__qualname__}"}}
+HOOKS = {"folders": {"_target_": f"{Folders.__module__}.{Folders.__qualname__}"}}
 
 
 def register() -> None:
-    """Add the hook to Hydra's configuration, from code: no YAML of ours names a class."""
-    SweepFolder.folder = None
+    """Add the hooks to Hydra's configuration, from code: no YAML of ours names a class."""
+    Folders.sweep, Folders.new = None, ()
     ConfigStore.instance().store("sweep", HOOKS, group="hydra/callbacks")
+
+
+def _missing(path: Path) -> tuple[Path, ...]:
+    return tuple(part for part in (path, *path.parents) if not os.path.lexists(part))
+
+
+def remove_unused() -> None:
+    """Remove what Hydra made for a run or a sweep that was refused; nothing that others use or made."""
+    if not Folders.new or (Folders.new[0].parent / "config.yaml").exists():  # a run has begun there
+        return
+    made, *folders = Folders.new
+    with contextlib.suppress(OSError):  # not empty: somebody else's
+        made.unlink(missing_ok=True)
+        for folder in folders:
+            folder.rmdir()
+
+
+def record(hydra_config: HydraConf, error: BihmError | None = None) -> None:
+    """Tell `report_sweep`, which may be in another process, of a job that starts or has failed."""
+    runtime = hydra_config.runtime
+    state = "interrupted" if isinstance(error, Interrupted) else "failed"
+    job = {
+        "directory": str(runtime.output_dir),
+        "status": state if error else None,
+        "reason": f"{type(error).__name__}: {error}",
+    }
+    folder = Path(runtime.cwd) / hydra_config.sweep.dir / JOBS
+    folder.mkdir(exist_ok=True)
+    write_json(folder / f"{hydra_config.job.num}.json", job)
 
 
 def report_sweep() -> bool:
     """Print what became of a multirun's jobs; True if there was one and all its jobs finished."""
-    folder = SweepFolder.folder
+    folder = Folders.sweep
     if folder is None:
         return True
-    jobs = sorted(
-        (path.parent for path in folder.glob("*/status.json")),
-        key=lambda job: (len(job.name), job.name),
-    )
+    jobs = _outcomes(folder)
+    shutil.rmtree(folder / JOBS, ignore_errors=True)
     if not jobs:  # the first one's words were wrong already
-        _remove_if_empty(folder)
+        remove_unused()
         return True
-    statuses = {job: _read(job / "status.json") for job in jobs}
-    done = [job for job in jobs if statuses[job].get("status") == "finished"]
+    done = [job for job in jobs if jobs[job].get("status") == "finished"]
     print(f"\n{len(done)} of {len(jobs)} jobs finished in {folder}")
-    for line in _table(done):
+    for line in _table(done, folder) if done else ():
         print(line)
-    for job in jobs:
+    for job, outcome in jobs.items():
         if job not in done:
-            status = statuses[job]
-            print(f"{job.name}: {status.get('status')}: {status.get('reason')}")
+            print(f"{_label(job, folder)}: {outcome.get('status')}: {outcome.get('reason')}")
     return len(done) == len(jobs)
 
 
-def _remove_if_empty(folder: Path) -> None:
-    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {"multirun.yaml"}:
-        (folder / "multirun.yaml").unlink(missing_ok=True)
-        remove_empty(folder, Path.cwd())
+def _outcomes(folder: Path) -> dict[Path, dict[str, Any]]:
+    """The directories of this sweep's jobs, in order, with what they or their runs say of their end."""
+    files = sorted((folder / JOBS).glob("*.json"), key=lambda path: (len(path.name), path.name))
+    jobs = [_read(path) for path in files]
+    return {
+        Path(job["directory"]): job
+        if job["status"]
+        else _read(Path(job["directory"]) / "status.json")
+        for job in jobs
+        if "directory" in job
+    }
 
 
-def remove_empty(folder: Path, home: Path) -> None:
-    """Remove a folder and those above it, below `home`, as long as they are empty."""
-    while home in folder.parents:
-        try:
-            folder.rmdir()
-        except OSError:  # not empty: somebody else's
-            return
-        folder = folder.parent
+def _label(job: Path, folder: Path) -> str:
+    return os.path.relpath(job, folder)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -82,7 +119,7 @@ def _read(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _table(jobs: list[Path]) -> list[str]:
+def _table(jobs: list[Path], folder: Path) -> list[str]:
     """One line a job: the keys in which the jobs differ, and the test estimates."""
     configs = {job: _flat_config(job) for job in jobs}
     keys = [
@@ -92,7 +129,7 @@ def _table(jobs: list[Path]) -> list[str]:
     for job in jobs:
         test = _read(job / "results.json").get("test", {})
         numbers = [_number(test.get(name)) for name in COLUMNS]
-        rows.append([job.name, *(str(configs[job].get(key)) for key in keys), *numbers])
+        rows.append([_label(job, folder), *(str(configs[job].get(key)) for key in keys), *numbers])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return ["  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
 

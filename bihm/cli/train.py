@@ -39,15 +39,18 @@ class Job:
         single = hydra_config.mode == RunMode.RUN
         launcher = str(hydra_config.launcher["_target_"])
         try:
+            if not single:
+                sweep.record(hydra_config)
             config = schema.parse(raw, [part.partition("=")[0].lstrip("+~") for part in overrides])
             with disk_refusals():
                 return _train(config, directory, interactive=single and sys.stdout.isatty())
         except (BihmError, MemoryError) as caught:
             error = caught if isinstance(caught, BihmError) else BihmError(str(caught))
             if single:
-                _remove_if_unused(directory, Path(hydra_config.runtime.cwd))
+                sweep.remove_unused()
                 self.error = error
                 return None
+            sweep.record(hydra_config, error)
             _record_failure(directory, error)
             if isinstance(error, Interrupted):
                 self._end_sweep(error, here=launcher.endswith("BasicLauncher"))
@@ -72,13 +75,6 @@ def _train(config: schema.Config, directory: Path, interactive: bool) -> float:
 
     block = train(config, directory, interactive)["valid"]
     return float(block.get("log_p_tilde_star", block["log_p"])["mean"])
-
-
-def _remove_if_unused(directory: Path, home: Path) -> None:
-    """Hydra makes a run's directory before we can refuse the run: leave no empty shells behind."""
-    if {path.name for path in directory.iterdir()} <= {"train.log"}:
-        (directory / "train.log").unlink(missing_ok=True)
-        sweep.remove_empty(directory, home)
 
 
 def _record_failure(directory: Path, error: BihmError) -> None:
