@@ -1,5 +1,6 @@
 """Which pixels inpainting leaves alone: a half of an image, or a file of bits."""
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,31 +32,42 @@ def observed_pixels(mask: str, width: int, layout: Layout | None) -> np.ndarray:
     `left`, `right`, `top` and `bottom` name the observed half of an image. Anything else is a file with
     `width` bits in the order of the data's columns: .npy, .npz (one array, or `mask`), .csv or .txt.
     """
-    if mask in HALVES:
-        if layout is None:
-            raise ConfigError(f"mask={mask} needs image data; give a file of {width} bits instead")
-        height, across = layout.shape
-        row, column = np.indices(layout.shape)
-        picture = {
-            "left": column < across // 2,
-            "right": column >= across - across // 2,
-            "top": row < height // 2,
-            "bottom": row >= height - height // 2,
-        }[mask]
-        return (picture.T if layout.column_major else picture).reshape(-1)
+    observed = _half(mask, width, layout) if mask in HALVES else _bits(mask, width)
+    if observed.all():
+        raise ConfigError(f"mask={mask} observes every pixel: nothing is left to sample")
+    if not observed.any():
+        raise ConfigError(
+            f"mask={mask} observes no pixel: without it the chain samples all of them"
+        )
+    return observed
+
+
+def _half(mask: str, width: int, layout: Layout | None) -> np.ndarray:
+    if layout is None:
+        raise ConfigError(f"mask={mask} needs image data; give a file of {width} bits instead")
+    height, across = layout.shape
+    row, column = np.indices(layout.shape)
+    picture = {
+        "left": column < across // 2,
+        "right": column >= across - across // 2,
+        "top": row < height // 2,
+        "bottom": row >= height - height // 2,
+    }[mask]
+    return (picture.T if layout.column_major else picture).reshape(-1)
+
+
+def _bits(mask: str, width: int) -> np.ndarray:
     bits = _read_mask(Path(mask).expanduser())
     if bits.size != width or max(bits.shape) != width:
         raise ConfigError(f"mask={mask} has the shape {bits.shape}; this run needs {width} bits")
     if not np.isin(bits, (0, 1)).all():
         raise DataError(f"{mask}: only 0 and 1 are bits of a mask")
-    if bits.all():
-        raise ConfigError(f"mask={mask} observes every pixel: nothing is left to sample")
     return bits.reshape(-1).astype(bool)
 
 
 def _read_mask(path: Path) -> np.ndarray:
     kind = path.suffix.lower()
-    if not path.is_file():
+    if not os.path.isfile(path):  # Path.is_file raises on a name that is too long
         raise ConfigError(f"mask={path} is neither one of {', '.join(HALVES)} nor a file")
     if kind == ".npy":
         return archive.read_npy(path)

@@ -6,6 +6,7 @@ executed, imported or looked up.
 """
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def read(path: Path) -> tuple[Config, Arrays]:
     Raises:
         DataError: one line on a file that is missing, damaged, altered or of another kind.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):  # Path.is_file raises on a name that is too long
         raise DataError(f"{path}: no such file")
     try:
         with safe_open(path, framework="numpy") as file:

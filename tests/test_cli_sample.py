@@ -192,7 +192,9 @@ def test_data_without_an_image_shape_get_no_picture(run, bars, tmp_path):
     other = altered(
         bars,
         tmp_path / "run",
-        lambda c: vars(c.dataset).update(path=str(tmp_path / "x.npy"), image_shape=None),
+        lambda c: vars(c.dataset).update(
+            name="mine", path=str(tmp_path / "x.npy"), image_shape=None
+        ),
     )
     for path in other.glob("samples*"):
         path.unlink()
@@ -202,6 +204,16 @@ def test_data_without_an_image_shape_get_no_picture(run, bars, tmp_path):
     assert drawn(other, "samples-inpaint")["observed"].sum() == 4
     code, _, err = run(f"run={other}", "mask=left")
     assert (code, "mask=left needs image data" in err) == (2, True)
+
+
+@pytest.mark.parametrize(("half", "shape"), [("top", (1, 16)), ("left", (16, 1))])
+def test_a_mask_that_observes_nothing_is_refused(half, shape, tmp_path):
+    np.save(tmp_path / "m.npy", np.zeros(16, np.uint8))
+    for mask in (half, str(tmp_path / "m.npy")):
+        with pytest.raises(ConfigError, match="observes no pixel"):
+            observed_pixels(mask, 16, Layout(shape, column_major=False))
+    with pytest.raises(ConfigError, match="is neither one of left, right, top, bottom nor a file"):
+        observed_pixels("a" * 300, 16, None)
 
 
 def test_halves_name_what_is_observed():

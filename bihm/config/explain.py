@@ -17,10 +17,18 @@ def explain(error: Exception) -> str:
         )
     texts = [str(error), str(error.__cause__ or error.__context__ or "")]
     whole = "\n".join(texts)
-    if found := re.search(r"Could not override '([^']+)'", whole):
-        return _unknown_key(found[1])
+    given = re.search(r"Could not override '([^']+)'", whole)
+    if given and given[1] not in flatten(Config()):  # or something is wrong inside of it
+        return _unknown_key(given[1])
     if found := re.search(r"Key '([^']+)' not in|Key '([^']+)' is not in struct", whole):
-        return _unknown_key(_full_key(whole) or found[1] or found[2])
+        key, place = found[1] or found[2], given[1] if given else _full_key(whole)
+        return (
+            f"{place} takes no key {key!r}"
+            if place in flatten(Config())
+            else _unknown_key(place or key)
+        )
+    if found := re.search(r"Ambiguous value for argument '([^']+)'", whole):
+        return f"{found[1]}: several values make a sweep, with -m; a list is [a,b]"
     if found := re.search(r"Error merging override (.+)", texts[0]):
         return f"{found[1]}: {_first_line(texts[1])}"
     if found := re.search(r"Could not find '([^']*)/([^'/]*)'", whole):

@@ -79,7 +79,8 @@ def _bits(array: np.ndarray, n_features: int | None, path: Path, split: str) -> 
     where = f"{path}: {split}"
     if n_features is None or array.ndim != 2 or array.size == 0:
         return check_bits(array, where)
-    if array.shape[1] == -(-n_features // 8) and array.dtype == np.uint8:
+    plain = n_features == 1 and array.max() == 1  # one bit a byte: packed, it would be 128
+    if array.shape[1] == -(-n_features // 8) and array.dtype == np.uint8 and not plain:
         check_padding(array, n_features, path, split)
         return archive.unpack(array, n_features)
     if array.shape[1] != n_features:

@@ -11,6 +11,7 @@ from bihm.errors import DataError
 
 BOM = b"\xef\xbb\xbf"  # spreadsheets put it in front
 LONGEST = 64 << 20  # bytes in a line
+LONGEST_SHOWN = 32  # bytes of a wrong value; numpy.savetxt writes 24
 # numpy.savetxt writes 1 as 1.000000000000000000e+00.
 ONE = re.compile(rb"\+?([01])(?:\.0*)?(?:[eE][+-]?0+)?")
 
@@ -26,7 +27,7 @@ def _slow(fields: list[bytes], path: Path, row: int) -> np.ndarray:
     for column, field in enumerate(fields):
         match = ONE.fullmatch(field)
         if match is None:
-            shown = field[:20].decode("utf-8", "replace")
+            shown = field[:LONGEST_SHOWN].decode("utf-8", "replace")
             hint = "only 0 and 1 are bits"
             if not field:
                 hint = "a value is missing between two commas"
