@@ -45,6 +45,19 @@ class Damaged(Exception):
     """Why one checkpoint cannot be used; the one before it may be whole."""
 
 
+def check_place(directory: Path) -> None:
+    """Refuse a run directory whose checkpoints orbax could write and never find again.
+
+    Raises:
+        ConfigError: its path has a bracket, which orbax takes for a pattern, or a backslash.
+    """
+    if bad := sorted(set("[\\") & set(str(directory.absolute()))):
+        raise ConfigError(
+            f"{directory.absolute()}: no checkpoint can be kept under a path with {' or '.join(bad)}; "
+            "choose another hydra.run.dir (in a sweep, hydra.sweep.dir or hydra.sweep.subdir)"
+        )
+
+
 class Checkpoints:
     """The folder `checkpoints/` of a run: numbered sub-folders, each complete or absent.
 
@@ -148,9 +161,7 @@ class Checkpoints:
                 return self._manager.restore(number, args=Composite(**wanted))
         except MemoryError:
             raise
-        except (
-            Exception
-        ) as error:  # damage fails in any way that orbax, TensorStore and json invent
+        except Exception as error:  # damage fails in any way that orbax and others invent
             if isinstance(error, OSError) and error.errno in INNOCENT:
                 raise
             raise Damaged(f"{' and '.join(wanted)} cannot be read") from error

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from bihm.build import Rig, first_state, make_rig, phases, split_rows
-from bihm.checkpoint import Checkpoint, Checkpoints
+from bihm.checkpoint import Checkpoint, Checkpoints, check_place
 from bihm.config import Config, differences, flatten, load, to_yaml
 from bihm.errors import ConfigError, DataError, Interrupted, NumbersError, disk_refusals
 from bihm.evaluation import block_size, estimate_split
@@ -20,6 +20,7 @@ from bihm.results import block_of, summary, versions
 from bihm.runfiles import lock, read_json, write_json, write_status, write_text
 from bihm.runtime import lacks_bfloat16
 from bihm.scoring import final_log_z
+from bihm.seal import digest_arrays
 from bihm.signals import StopRequest, stop_request
 from bihm.training import Training
 
@@ -33,13 +34,16 @@ def train(config: Config, directory: Path, interactive: bool = False) -> dict[st
     Raises:
         BihmError: the run could not start, broke, or was interrupted; `status.json` says which.
     """
+    check_place(directory)
     rig = make_rig(config)  # refuses what cannot work before anything is written
     directory.mkdir(parents=True, exist_ok=True)
     with lock(directory), stop_request() as stop:
-        _claim(config, directory)
+        _check_claim(config, directory)
+        _hold_to_its_rows(rig, directory)
         finished = _finished(directory)
         if finished is not None:
             return finished
+        write_text(directory / "config.yaml", to_yaml(config))
         write_status(directory, "running")
         try:
             results = _train(rig, directory, interactive, stop)
@@ -54,8 +58,8 @@ def train(config: Config, directory: Path, interactive: bool = False) -> dict[st
         return results
 
 
-def _claim(config: Config, directory: Path) -> None:
-    """Write `config.yaml`, or see that the one that is there asks for the same run."""
+def _check_claim(config: Config, directory: Path) -> None:
+    """See that what is there, if anything, is of the same run."""
     path = directory / "config.yaml"
     if path.is_file():
         changed = differences(load(path), config)
@@ -63,7 +67,25 @@ def _claim(config: Config, directory: Path) -> None:
             raise ConfigError(
                 f"{directory} holds another run: {', '.join(changed)}; choose another hydra.run.dir"
             )
-    write_text(path, to_yaml(config))
+    elif (directory / "results.json").exists():
+        raise ConfigError(
+            f"{directory} holds the results of a run but not its config.yaml; put that back, "
+            "or choose another hydra.run.dir"
+        )
+
+
+def _hold_to_its_rows(rig: Rig, directory: Path) -> None:
+    """See that a user's file holds the rows that this run began with; datasets of ours are pinned."""
+    if rig.config.dataset.path is None:
+        return
+    splits = (rig.dataset.train, rig.dataset.valid, rig.dataset.test)
+    digest, path = digest_arrays(splits), directory / ".rows"
+    if path.exists() and path.read_text().strip() != digest:
+        raise DataError(
+            f"{rig.config.dataset.path}: other rows than when {directory} began; put them back, "
+            "or choose another hydra.run.dir"
+        )
+    write_text(path, f"{digest}\n")
 
 
 def _finished(directory: Path) -> dict[str, Any] | None:
@@ -133,14 +155,14 @@ def _steps(rig: Rig) -> int:
 def _greet(rig: Rig, start: Checkpoint | None) -> None:
     config, dataset = rig.config, rig.dataset
     log.info(
-        "%s on %s: %d-%s, %s parameters, %d training rows, K=%d, on %s",
+        "%s on %s: %d-%s, %s parameters, %d training rows, K=%s, on %s",
         config.model.name,
         config.dataset.name,
         dataset.n_features,
         "-".join(map(str, config.layers or [])),
         f"{count_parameters(rig.params):,}",
         len(dataset.train),
-        config.K,
+        ", then ".join(str(phase.K) for phase in phases(config)),
         jax.devices()[0].device_kind,
     )
     if config.precision == "bf16" and lacks_bfloat16():

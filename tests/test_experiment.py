@@ -1,6 +1,7 @@
 """A run from its first step to its results: files, stopping, resuming, breaking."""
 
 import json
+import shutil
 import signal
 
 import jax
@@ -288,6 +289,17 @@ def test_broken_numbers_end_a_run_and_keep_the_last_good_checkpoint(tmp_path, mo
         good = saved(tmp_path / "run")
         assert int(good.latest.step) == 40
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(good.latest.params))
+
+
+def test_a_finished_run_stays_as_it_is(finished, tmp_path, caplog):
+    run = shutil.copytree(finished[0], tmp_path / "run")
+    before = (run / "config.yaml").read_text()
+    assert train(tiny(max_seconds=100.0), run) == finished[1]
+    assert (run / "config.yaml").read_text() == before
+    (run / "config.yaml").unlink()
+    with pytest.raises(ConfigError, match=r"holds the results of a run but not its config\.yaml"):
+        train(tiny(seed=5), run)
+    assert not (run / "config.yaml").exists()
 
 
 def test_two_runs_cannot_share_a_directory(tmp_path):

@@ -51,7 +51,7 @@ def test_the_canary_sings(canary):
 
 WORDS = [
     (T + "+hydra.callbacks.x._target_=canary.sing", 2, "hydra.callbacks: it names what to call"),
-    (T + "hydra.callbacks.sweep_folder._target_=canary.sing", 2, "hydra.callbacks: it names"),
+    (T + "hydra.callbacks.folders._target_=canary.sing", 2, "hydra.callbacks: it names"),
     (T + "-m +hydra.callbacks.x._target_=canary.sing", 2, "hydra.callbacks: it names"),
     (T + "hydra.launcher._target_=canary.sing", 2, "'canary.sing' is no installed launcher"),
     (T + "-m hydra.launcher._target_=canary.sing", 2, "'canary.sing' is no installed launcher"),
