@@ -1,7 +1,9 @@
 """From a configuration to the pieces of a run: data on the device, machine, rule and optimiser."""
 
 import math
+import os
 from itertools import pairwise
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -67,6 +69,8 @@ def read_dataset(config: Config) -> Dataset:
         DataError: the data are missing or damaged.
         ConfigError: the configuration does not fit them.
     """
+    if config.dataset.path is not None:  # a run is read again, and from elsewhere
+        config.dataset.path = os.path.abspath(Path(config.dataset.path).expanduser())
     dataset = load(config.dataset.name, config.dataset.path)
     width = config.dataset.n_features
     if width is not None and width != dataset.n_features:
@@ -79,6 +83,13 @@ def read_dataset(config: Config) -> Dataset:
         raise ConfigError(
             f"dataset.image_shape={shape} does not fit the {dataset.n_features} features of "
             f"{config.dataset.name}"
+        )
+    if config.dataset.path is not None and shape is not None:
+        dataset = dataset._replace(image_shape=(shape[0], shape[1]))
+    elif shape is not None and tuple(shape) != dataset.image_shape:
+        right = "null" if dataset.image_shape is None else list(dataset.image_shape)
+        raise ConfigError(
+            f"dataset.image_shape={shape} but that of {config.dataset.name} is {right}"
         )
     if config.layers is None:
         config.layers = layer_sizes(config.depth, dataset.n_features)

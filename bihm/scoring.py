@@ -1,5 +1,7 @@
 """The numbers of a best state: at the end of its run, or again at any K and on any dataset of its width."""
 
+import contextlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +11,12 @@ from bihm.build import Keys, make_keys, split_rows
 from bihm.config import Config
 from bihm.data import archive
 from bihm.data import load as load_dataset
-from bihm.errors import ConfigError, disk_refusals
-from bihm.evaluation import Report, estimate_log_z, estimate_split
+from bihm.errors import ConfigError, DataError, disk_refusals
+from bihm.evaluation import Report, block_size, estimate_log_z, estimate_split
 from bihm.likelihood import LogZ
 from bihm.model import Params, Structure
 from bihm.results import block_of, per_example_arrays
-from bihm.runfiles import write_json
+from bihm.runfiles import read_json, write_json
 from bihm.trained import Trained
 
 
@@ -44,27 +46,45 @@ def evaluate(
     machine's files go, and with `per_example` a `.npz` beside it with one value per row.
 
     Raises:
-        ConfigError: a dataset of another width.
+        ConfigError: a dataset of another width, or estimates of another one in the place of these.
         DataError: data missing or damaged.
     """
-    config, structure, params, stem = trained
+    config, structure, params, _ = trained
     rows = _rows(config, dataset, split)
+    file = _file(trained, dataset, split, K)
     keys = make_keys(config.seed)
     log_z = final_log_z(config, keys, structure, params, lambda done, total: None)
     key = getattr(keys, split)
-    estimates = estimate_split(key, structure, params, rows, K, report=report)
-    block = block_of(estimates, K, log_z)
-    other = "" if dataset in (None, config.dataset.name) else f"{Path(str(dataset)).stem}-"
-    stem = f"{stem}eval-{other}{split}-K{K}"
-    write_json(Path(f"{stem}.json"), block)
+    block = block_size(min(K, config.eval.K))  # so that the run's own K gives the run's numbers
+    estimates = estimate_split(key, structure, params, rows, K, block=block, report=report)
+    result = block_of(estimates, K, log_z)
+    write_json(file, {"dataset": _identity(config, dataset), **result})
     if per_example:
-        archive.write_npz(Path(f"{stem}.npz"), per_example_arrays(estimates, log_z))
-    return block
+        archive.write_npz(file.with_suffix(".npz"), per_example_arrays(estimates, log_z))
+    return result
+
+
+def _identity(config: Config, dataset: str | None) -> str:
+    """Which dataset it is: a name, or the whole path of a file."""
+    if dataset in (None, config.dataset.name):
+        return config.dataset.name
+    return os.path.abspath(str(dataset)) if Path(str(dataset)).suffix else str(dataset)
+
+
+def _file(trained: Trained, dataset: str | None, split: str, K: int) -> Path:
+    """Where estimates go; not over those of another file of the same name."""
+    identity = _identity(trained.config, dataset)
+    other = "" if identity == trained.config.dataset.name else f"{Path(identity).stem}-"
+    path = Path(f"{trained.stem}eval-{other}{split}-K{K}.json")
+    with contextlib.suppress(DataError):  # absent or damaged: nothing to lose
+        if (there := read_json(path).get("dataset", identity)) != identity:
+            raise ConfigError(f"{path} holds the estimates of {there}; move it away first")
+    return path
 
 
 def _rows(config: Config, name: str | None, split: str) -> np.ndarray:
     """The rows to evaluate: of the run's own dataset, of another one, or of a file."""
-    if name is None:
+    if name in (None, config.dataset.name):
         dataset = load_dataset(config.dataset.name, config.dataset.path)
     elif Path(name).suffix:
         dataset = load_dataset("file", name)

@@ -82,6 +82,13 @@ def test_three_splits_keep_their_rows_in_order(tmp_path, x, packed):
     assert data.peek_width(tmp_path / "x.npz") == x.shape[1]
 
 
+def test_rows_of_one_feature_may_say_so(tmp_path):
+    x = np.array([[0], [1], [1]], np.uint8)
+    for stored in (x, archive.pack(x)):
+        np.savez(tmp_path / "x.npz", train=stored, valid=stored, test=stored, n_features=1)
+        np.testing.assert_array_equal(data.load("mine", str(tmp_path / "x.npz")).train, x)
+
+
 def test_a_single_array_is_cut_80_10_10_and_always_the_same_way(tmp_path):
     x = (np.arange(57)[:, None] >> np.arange(6)) & 1
     np.save(tmp_path / "x.npy", x)
@@ -102,6 +109,7 @@ BAD_TEXT = {
     "nan": (ROW + "0,nan,1\n", "row 1, column 1 is 'nan'"),
     "minus": (ROW + "0,-1,1\n", "row 1, column 1 is '-1'"),
     "half": (ROW + "0,0.5,1\n", "row 1, column 1 is '0.5'"),
+    "savetxt": ("1.0e+00,5.000000000000000000e-01\n", "column 1 is '5.000000000000000000e-01'"),
     "ragged": (ROW * 3 + "0,1\n", "row 3 has 2 values, row 0 has 3"),
     "longer": (ROW * 3 + "0,1,1,1\n", "row 3 has 4 values, row 0 has 3"),
     "gap": (ROW + "0,,11\n", "row 1, column 1 is ''; a value is missing between two commas"),

@@ -42,6 +42,9 @@ class Job:
             if not single:
                 sweep.record(hydra_config)
             config = schema.parse(raw, [part.partition("=")[0].lstrip("+~") for part in overrides])
+            if config.dataset.path is not None:  # where the user is, whatever hydra.job.chdir says
+                here = Path(config.dataset.path).expanduser()
+                config.dataset.path = str(Path(hydra_config.runtime.cwd) / here)
             with disk_refusals():
                 return _train(config, directory, interactive=single and sys.stdout.isatty())
         except (BihmError, MemoryError) as caught:

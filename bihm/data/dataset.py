@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bihm.data import archive, bars, files
-from bihm.data.catalogue import SPLITS, Entry, entry
+from bihm.data import archive, bars, files, imports
+from bihm.data.catalogue import SPLITS, Entry, catalogue, entry
 from bihm.data.files import peek_width
 from bihm.errors import ConfigError, DataError
 from bihm.paths import cache
@@ -138,21 +138,32 @@ def _named(wanted: Entry) -> dict[str, np.ndarray]:
     return _splits(wanted, check_stored(wanted, path)[0])
 
 
+def _own_file(name: str, path: str | None) -> Path | None:
+    """The user's file behind a dataset: the one at `path`, or the import called `name`."""
+    if path is None:
+        return imports.paths(name).data if name in imports.imported() else None
+    if name in catalogue():
+        raise ConfigError(
+            f"dataset.path has no meaning with dataset={name}; a file is dataset=file dataset.path=FILE"
+        )
+    return Path(path).expanduser()
+
+
 def require(name: str, path: str | None = None) -> None:
     """Raise at once, from headers alone, what `load` would say about data that are not there."""
-    if path is not None:
-        peek_width(path)
+    if (own := _own_file(name, path)) is not None:
+        peek_width(str(own))
     elif name != "bars" and find(name) is None:
         load(name)
 
 
 def load(name: str, path: str | None = None) -> Dataset:
-    """The dataset called `name`, or the user's file at `path` under that name.
+    """The dataset called `name`, pinned or imported, or the user's file at `path` under that name.
 
     ConfigError for an unknown name; DataError for a file that is missing, damaged or not 0/1.
     """
-    if path is not None:
-        return Dataset(name, *files.read(Path(path).expanduser()))
+    if (own := _own_file(name, path)) is not None:
+        return Dataset(name, *files.read(own))
     if name == "file":
         raise ConfigError("dataset=file needs dataset.path=FILE (.npz, .npy, .csv or .txt)")
     wanted = entry(name)
