@@ -13,7 +13,7 @@ _STATUS = re.compile(r"[A-Z_]+: ")  # how TensorStore's errors begin: "OUT_OF_RA
 
 
 def hush_orbax() -> None:
-    """Silence all of it, once; whatever others have to say is still said."""
+    """Silence all of it, once. Other errors of asyncio and of finalisers are still told; absl's are not."""
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     logging.getLogger("asyncio").addFilter(_is_of_no_array)
     if not isinstance(sys.unraisablehook, _ButLateArrays):

@@ -1,7 +1,7 @@
 """Importance-sampling estimates: log p, log p~*, ESS and 2 log Z, in memory that does not grow with K.
 
-Rows come in tiles of a fixed shape and samples in blocks of a fixed size, so one compilation serves
-every K and every split. A tile is padded by the caller and its padding thrown away.
+Rows come in tiles of a fixed shape and samples in blocks of a fixed size, so that one compilation serves
+every K above the block and every split that fills a tile. A tile is padded by the caller.
 """
 
 from functools import partial

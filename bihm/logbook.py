@@ -141,11 +141,6 @@ class Logbook:
         event = _event(step, summary={"value": [*_points(metrics), end]})
         _replace_event_file(self._directory / END, event)
 
-    def flush(self) -> None:
-        """Ask the system to put everything on the disk, so that it survives a power cut."""
-        os.fsync(self._lines)
-        os.fsync(self._events.fileno())
-
     def close(self) -> None:
         """Close the files; a second call does nothing."""
         if not self._events.closed:

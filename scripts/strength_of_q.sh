@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Does a stronger q give a better model? RWS and BiHM with four types of q, three seeds, four datasets.
-#   BIHM_DATA=DATA ./scripts/run scripts/strength_of_q.sh FOLDER      about an hour on one core
+#   BIHM_DATA=DATA ./scripts/run scripts/strength_of_q.sh FOLDER      75 minutes on one core
 set -euo pipefail
 folder=${1:?usage: strength_of_q.sh FOLDER}
 

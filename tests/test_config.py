@@ -37,7 +37,7 @@ def test_the_defaults_are_the_promised_ones():
 def test_the_schema_and_the_file_agree_on_the_defaults():
     from_file, from_code = schema.flatten(read()), schema.flatten(schema.Config())
     different = {key for key in from_file if from_file[key] != from_code[key]}
-    assert different == {"dataset.n_features", "dataset.image_shape", "layers", "epochs"}
+    assert different == {"dataset.n_features", "dataset.image_shape", "layers"}
 
 
 def test_twelve_layers_on_784_pixels_are_the_papers():

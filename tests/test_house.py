@@ -25,7 +25,7 @@ FLOORS = [
 ]
 DOORS = {
     "flax": {"layers", "model"},
-    "optax": {"learner", "build"},
+    "optax": {"learner"},
     "orbax": {"checkpoint"},
     "tensorboard": {"logbook"},
     "rich": {"progress"},

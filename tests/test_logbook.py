@@ -247,9 +247,8 @@ def test_short_write_is_undone(tmp_path, monkeypatch):
     assert [line["step"] for line in lines(tmp_path)] == [1]
 
 
-def test_close_and_flush(tmp_path):
+def test_a_book_may_be_closed_twice(tmp_path):
     book = Logbook(tmp_path)
-    book.flush()
     book.close()
     book.close()
 

@@ -20,7 +20,8 @@ table and writes eval-<split>-K<K>.json into the run directory, or FILE.eval-<sp
   weights=FILE       what bihm-export wrote
   split=test         train, valid or test
   K=1000             importance samples for each row; memory does not grow with K
-  dataset=NAME       another dataset of the same width: a name, or a file .npz, .npy, .csv, .txt
+  dataset=NAME       another dataset of the same width: a name that bihm-data list shows, or a file
+                     .npz, .npy, .csv, .txt
   per_example=true   also write eval-<split>-K<K>.npz with one value for each row, in the split's order
 """
 

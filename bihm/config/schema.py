@@ -102,7 +102,7 @@ class Config:
     layers: list[int] | None = "${bihm.layers:${depth},${dataset.n_features}}"  # type: ignore[assignment]
     K: int = 10
     batch_size: int = 100
-    epochs: int = 100
+    epochs: int = 1000
     seed: int = 0
     precision: str = "f32"
     max_seconds: float | None = None
