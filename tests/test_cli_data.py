@@ -101,6 +101,15 @@ def test_check_of_an_import(capsys, home):
     assert run(capsys, "list")[1].splitlines()[-1].split() == ["mine", *"????", "damaged", "yours"]
 
 
+def test_an_import_is_not_fetched_and_its_loss_is_seen(capsys, home):
+    np.save(home / "x.npy", EYE)
+    run(capsys, "import", "x.npy", "--name", "mine")
+    code, _, err = run(capsys, "fetch", "mine")
+    assert (code, "mine is your own import" in err) == (2, True)
+    (home / "cache" / "data" / "mine.npz").unlink()
+    assert run(capsys, "list")[1].splitlines()[-1].split()[-2:] == ["lost", "yours"]
+
+
 def test_import_prints_how_to_use_it(capsys, home):
     np.save(home / "x.npy", EYE)
     code, out, err = run(capsys, "import", "x.npy", "--name", "mine")

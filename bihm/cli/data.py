@@ -62,7 +62,7 @@ def _where(name: str) -> str:
 
 def _list() -> None:
     from bihm.data.catalogue import catalogue
-    from bihm.data.imports import describe, imported
+    from bihm.data.imports import describe, imported, paths
 
     rows: list[tuple[str, ...]] = [
         ("name", "train", "valid", "test", "features", "where", "licence")
@@ -75,7 +75,8 @@ def _list() -> None:
         try:
             about = describe(name)
             sizes = [str(about[key]) for key in ("train", "valid", "test", "n_features")]
-            rows.append((name, *sizes, "imported", "yours"))
+            there = "imported" if paths(name).data.is_file() else "lost"
+            rows.append((name, *sizes, there, "yours"))
         except DataError:
             rows.append((name, "?", "?", "?", "?", "damaged", "yours"))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
@@ -110,7 +111,12 @@ def _check(name: str) -> None:
 
 def _fetch(name: str) -> None:
     from bihm.data import fetch
+    from bihm.data.imports import imported
 
+    if name in imported():
+        raise ConfigError(
+            f"{name} is your own import; bihm-data import makes it again, with --force"
+        )
     fetch(name)
 
 
