@@ -21,6 +21,7 @@ from bihm.config import Config, differences, from_dict, to_dict
 from bihm.errors import ConfigError, DataError, writing
 from bihm.hush import hush_orbax
 from bihm.learner import TrainState
+from bihm.paths import plain
 from bihm.seal import digest_arrays, digest_text
 
 KEEP = 2  # one to fall back to, should the newest be damaged
@@ -45,19 +46,6 @@ class Damaged(Exception):
     """Why one checkpoint cannot be used; the one before it may be whole."""
 
 
-def check_place(directory: Path) -> None:
-    """Refuse a run directory whose checkpoints orbax could write and never find again.
-
-    Raises:
-        ConfigError: its path has a bracket, which orbax takes for a pattern, or a backslash.
-    """
-    if bad := sorted(set("[\\") & set(str(directory.absolute()))):
-        raise ConfigError(
-            f"{directory.absolute()}: no checkpoint can be kept under a path with {' or '.join(bad)}; "
-            "choose another hydra.run.dir (in a sweep, hydra.sweep.dir or hydra.sweep.subdir)"
-        )
-
-
 class Checkpoints:
     """The folder `checkpoints/` of a run: numbered sub-folders, each complete or absent.
 
@@ -68,6 +56,7 @@ class Checkpoints:
         self.folder = directory / "checkpoints"
         self.config = config
         self.read_only = read_only
+        self._links = contextlib.ExitStack()
         # Made when the first checkpoint is complete: tells a run that lost all from one that had none.
         self._proof = directory / ".checkpointed"
 
@@ -77,7 +66,8 @@ class Checkpoints:
 
         options = CheckpointManagerOptions(max_to_keep=KEEP, create=False)
         items = (*STATES, "memory")
-        return CheckpointManager(self.folder.resolve(), options=options, item_names=items)
+        folder = self._links.enter_context(plain(self.folder.resolve()))
+        return CheckpointManager(folder, options=options, item_names=items)
 
     def prepare(self) -> None:
         """Import orbax, if it has not been: a third of a second, best spent while the device works."""
@@ -201,7 +191,7 @@ class Checkpoints:
     def close(self) -> None:
         """Wait, and leave nothing open; OSError where the disk refused what was saved."""
         if "_manager" in self.__dict__:  # or nothing has been opened
-            with _disk(self.folder):
+            with self._links, _disk(self.folder):
                 self._manager.close()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from bihm.build import Rig, first_state, make_rig, phases, split_rows
-from bihm.checkpoint import Checkpoint, Checkpoints, check_place
+from bihm.checkpoint import Checkpoint, Checkpoints
 from bihm.config import Config, differences, flatten, load, to_yaml
 from bihm.errors import ConfigError, DataError, Interrupted, NumbersError, disk_refusals
 from bihm.evaluation import block_size, estimate_split
@@ -34,7 +34,6 @@ def train(config: Config, directory: Path, interactive: bool = False) -> dict[st
     Raises:
         BihmError: the run could not start, broke, or was interrupted; `status.json` says which.
     """
-    check_place(directory)
     rig = make_rig(config)  # refuses what cannot work before anything is written
     directory.mkdir(parents=True, exist_ok=True)
     with lock(directory), stop_request() as stop:

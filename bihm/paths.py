@@ -1,6 +1,9 @@
 """Where things live: the configs of the package and the user's cache."""
 
+import contextlib
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import platformdirs
@@ -20,3 +23,15 @@ def cache() -> Path:
     """The user's cache folder: `$BIHM_CACHE`, or the platform's own place for such things."""
     given = os.environ.get("BIHM_CACHE")
     return Path(given) if given else Path(platformdirs.user_cache_dir("bihm"))
+
+
+@contextlib.contextmanager
+def plain(folder: Path) -> Iterator[Path]:
+    """The folder, or a link to it where a library would take a `[` or a backslash for a pattern."""
+    if not {"[", "\\"} & set(str(folder)):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="bihm-") as place:
+        link = Path(place) / folder.name
+        link.symlink_to(folder, target_is_directory=True)
+        yield link

@@ -9,7 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
-from small_run import StopAt, assert_same_state, metrics, numbers, saved, tiny, without_clock
+from small_run import (
+    EACH_EPOCH,
+    StopAt,
+    assert_same_state,
+    metrics,
+    numbers,
+    saved,
+    tiny,
+    without_clock,
+)
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from bihm import training
@@ -289,6 +298,19 @@ def test_broken_numbers_end_a_run_and_keep_the_last_good_checkpoint(tmp_path, mo
         good = saved(tmp_path / "run")
         assert int(good.latest.step) == 40
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(good.latest.params))
+
+
+@pytest.mark.parametrize("name", ["a[1]x", "K=1,layers=[8,4]", "back\\slash", "*?"])
+def test_a_run_may_have_any_name(name, tmp_path):
+    """Orbax takes a path for a pattern."""
+    run = tmp_path / name / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        StopAt(patch, 3)
+        with pytest.raises(Interrupted):
+            train(tiny(**EACH_EPOCH), run)
+    results = train(tiny(**EACH_EPOCH), run)
+    assert evaluate(read_run(run), split="test", K=15) == results["test"]
+    assert list((run / "checkpoints").glob("*.damaged")) == []
 
 
 def test_a_finished_run_stays_as_it_is(finished, tmp_path, caplog):

@@ -41,8 +41,6 @@ SYNTAX = [
     (T + "K=${oc.env:BIHM_NO_SUCH}", 2, "Environment variable 'BIHM_NO_SUCH' not found"),
     (T + "K=1,2", 2, "K=1,2: several values make a sweep, with -m"),
     ([T.strip(), "optim.phases=[{K: 2, foo: 1}]"], 2, "optim.phases takes no key 'foo'"),
-    ([T.strip(), "hydra.run.dir='a[1]'"], 2, "no checkpoint can be kept under a path with ["),
-    ([T.strip(), r"hydra.run.dir='a\b'"], 2, "no checkpoint can be kept under a path with \\"),
     (
         T + "dataset.image_shape=[4,16]",
         2,
