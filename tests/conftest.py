@@ -16,7 +16,7 @@ from bihm.model import HelmholtzMachine, bind, make_machine, split
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Compilation is what tests cost: what one test compiled, the others of this session need not.
-SESSION = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+SESSION = os.environ.setdefault("BIHM_TESTS_SESSION", str(os.getpid()))  # its workers inherit it
 COMPILED = Path(tempfile.gettempdir()) / f"bihm-tests-{SESSION}"
 jax.config.update("jax_compilation_cache_dir", str(COMPILED))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
