@@ -70,8 +70,9 @@ def record(hydra_config: HydraConf, error: BihmError | None = None) -> None:
         "reason": f"{type(error).__name__}: {error}",
     }
     folder = Path(runtime.cwd) / hydra_config.sweep.dir / JOBS
-    folder.mkdir(exist_ok=True)
-    write_json(folder / f"{hydra_config.job.num}.json", job)
+    with contextlib.suppress(OSError):  # a full disk: the job has its say of that
+        folder.mkdir(exist_ok=True)
+        write_json(folder / f"{hydra_config.job.num}.json", job)
 
 
 def report_sweep() -> bool:
