@@ -63,12 +63,11 @@ def remove_unused() -> None:
 def record(hydra_config: HydraConf, error: BihmError | None = None) -> None:
     """Tell `report_sweep`, which may be in another process, of a job that starts or has failed."""
     runtime = hydra_config.runtime
-    state = "interrupted" if isinstance(error, Interrupted) else "failed"
-    job = {
-        "directory": str(runtime.output_dir),
-        "status": state if error else None,
-        "reason": f"{type(error).__name__}: {error}",
-    }
+    job = {"directory": str(runtime.output_dir), "status": None, "reason": ""}
+    if isinstance(error, Interrupted):
+        job |= {"status": "interrupted", "reason": str(error)}
+    elif error is not None:
+        job |= {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
     folder = Path(runtime.cwd) / hydra_config.sweep.dir / JOBS
     with contextlib.suppress(OSError):  # a full disk: the job has its say of that
         folder.mkdir(exist_ok=True)
