@@ -1,4 +1,4 @@
-"""Where things live: the configs of the package and the user's cache."""
+"""Where things live: the configs of the package, the user's cache, and folders with odd names."""
 
 import contextlib
 import os

@@ -5,11 +5,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bihm.build import Keys, make_keys, split_rows
 from bihm.config import Config
-from bihm.data import archive
+from bihm.data import Dataset, archive
 from bihm.data import load as load_dataset
 from bihm.errors import ConfigError, DataError, disk_refusals
 from bihm.evaluation import Report, block_size, estimate_log_z, estimate_split
@@ -50,49 +48,45 @@ def evaluate(
         DataError: data missing or damaged.
     """
     config, structure, params, _ = trained
-    rows = _rows(config, dataset, split)
-    file = _file(trained, dataset, split, K)
+    identity, found = _find(config, dataset)
+    file, rows = _file(trained, identity, split, K), split_rows(found, split)
     keys = make_keys(config.seed)
     log_z = final_log_z(config, keys, structure, params, lambda done, total: None)
     key = getattr(keys, split)
     block = block_size(min(K, config.eval.K))  # so that the run's own K gives the run's numbers
     estimates = estimate_split(key, structure, params, rows, K, block=block, report=report)
     result = block_of(estimates, K, log_z)
-    write_json(file, {"dataset": _identity(config, dataset), **result})
+    write_json(file, {"dataset": identity, **result})
     if per_example:
         archive.write_npz(file.with_suffix(".npz"), per_example_arrays(estimates, log_z))
     return result
 
 
-def _identity(config: Config, dataset: str | None) -> str:
-    """Which dataset it is: a name, or the whole path of a file."""
-    if dataset in (None, config.dataset.name):
-        return config.dataset.name
-    return os.path.abspath(str(dataset)) if Path(str(dataset)).suffix else str(dataset)
-
-
-def _file(trained: Trained, dataset: str | None, split: str, K: int) -> Path:
-    """Where estimates go; not over those of another file of the same name."""
-    identity = _identity(trained.config, dataset)
-    other = "" if identity == trained.config.dataset.name else f"{Path(identity).stem}-"
-    path = Path(f"{trained.stem}eval-{other}{split}-K{K}.json")
-    with contextlib.suppress(DataError):  # absent or damaged: nothing to lose
-        if (there := read_json(path).get("dataset", identity)) != identity:
-            raise ConfigError(f"{path} holds the estimates of {there}; move it away first")
-    return path
-
-
-def _rows(config: Config, name: str | None, split: str) -> np.ndarray:
-    """The rows to evaluate: of the run's own dataset, of another one, or of a file."""
-    if name in (None, config.dataset.name):
-        dataset = load_dataset(config.dataset.name, config.dataset.path)
+def _find(config: Config, name: str | None) -> tuple[str, Dataset]:
+    """The run's own dataset, another one, or a file; and which it is: a name or a whole path."""
+    own = config.dataset
+    if name is None or name == own.name:
+        identity, dataset = own.name, load_dataset(own.name, own.path)
     elif Path(name).suffix:
-        dataset = load_dataset("file", name)
+        identity, dataset = os.path.abspath(name), load_dataset("file", name)
     else:
-        dataset = load_dataset(name)
+        identity, dataset = name, load_dataset(name)
     if dataset.n_features != config.dataset.n_features:
         raise ConfigError(
             f"{dataset.name} has {dataset.n_features} features; this run's machine has "
             f"{config.dataset.n_features} visible units"
         )
-    return split_rows(dataset, split)
+    return identity, dataset
+
+
+def _file(trained: Trained, identity: str, split: str, K: int) -> Path:
+    """Where estimates go; not over those of another file of the same name."""
+    other = "" if identity == trained.config.dataset.name else f"{Path(identity).stem}-"
+    path = Path(f"{trained.stem}eval-{other}{split}-K{K}.json")
+    with contextlib.suppress(DataError):  # absent or damaged: nothing to lose
+        there = read_json(path)
+        if isinstance(there, dict) and there.get("dataset", identity) != identity:
+            raise ConfigError(
+                f"{path} holds the estimates of {there['dataset']}; move it away first"
+            )
+    return path

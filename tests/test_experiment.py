@@ -313,7 +313,7 @@ def test_a_run_may_have_any_name(name, tmp_path):
     assert list((run / "checkpoints").glob("*.damaged")) == []
 
 
-def test_a_finished_run_stays_as_it_is(finished, tmp_path, caplog):
+def test_a_finished_run_stays_as_it_is(finished, tmp_path):
     run = shutil.copytree(finished[0], tmp_path / "run")
     before = (run / "config.yaml").read_text()
     assert train(tiny(max_seconds=100.0), run) == finished[1]

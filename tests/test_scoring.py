@@ -57,6 +57,8 @@ def test_files_of_the_same_name_do_not_replace_each_other(run, tmp_path):
     with pytest.raises(ConfigError, match=r"holds the estimates of .*/a/rows\.npy; move it away"):
         evaluate(read_run(run), split="test", K=5, dataset=str(other))
     assert evaluate(read_run(run), split="test", K=5, dataset=str(one)) == before
+    (run / "eval-rows-test-K5.json").write_text("[]")  # damaged: nothing to lose
+    assert evaluate(read_run(run), split="test", K=5, dataset=str(one)) == before
 
 
 def test_a_run_finds_its_file_from_any_directory(tmp_path, monkeypatch):

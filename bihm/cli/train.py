@@ -9,6 +9,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
+from hydra.utils import to_absolute_path
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -43,8 +44,7 @@ class Job:
                 sweep.record(hydra_config)
             config = schema.parse(raw, [part.partition("=")[0].lstrip("+~") for part in overrides])
             if config.dataset.path is not None:  # where the user is, whatever hydra.job.chdir says
-                here = Path(config.dataset.path).expanduser()
-                config.dataset.path = str(Path(hydra_config.runtime.cwd) / here)
+                config.dataset.path = to_absolute_path(os.path.expanduser(config.dataset.path))
             with disk_refusals():
                 return _train(config, directory, interactive=single and sys.stdout.isatty())
         except (BihmError, MemoryError) as caught:
