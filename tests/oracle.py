@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from bihm.model import HelmholtzMachine, bind, split
+from bihm.machine.machine import HelmholtzMachine, bind, split
 
 
 def states(n: int) -> np.ndarray:

@@ -5,10 +5,10 @@ import json
 import jax
 import numpy as np
 
-from bihm import training
-from bihm.build import saved_like
-from bihm.checkpoint import read_checkpoint
 from bihm.config import Config, load
+from bihm.records.checkpoint import read_checkpoint
+from bihm.run import loop
+from bihm.run.build import saved_like
 
 EACH_EPOCH = {"epochs": 4, "checkpoint__every_seconds": 0.0}  # a checkpoint, that is
 
@@ -56,12 +56,12 @@ class StopAt:
 
     def __init__(self, monkeypatch, chunks):
         self.left = chunks
-        original = training.Training.heed_signals
+        original = loop.TrainingLoop.heed_signals
 
-        def heed(loop, *tiles):
+        def heed(running, *tiles):
             self.left -= 1
             if self.left == 0:
-                loop.stop.signal = "SIGTERM"
-            original(loop)
+                running.stop.signal = "SIGTERM"
+            original(running)
 
-        monkeypatch.setattr(training.Training, "heed_signals", heed)
+        monkeypatch.setattr(loop.TrainingLoop, "heed_signals", heed)

@@ -8,7 +8,7 @@ from typing import Literal
 
 from bihm.cli.keyvalue import parse
 from bihm.errors import BihmError, ConfigError
-from bihm.runfiles import require_run
+from bihm.records.run_files import require_run
 
 PROGRAM = "bihm-eval"
 USAGE = """usage: bihm-eval run=DIR|weights=FILE [split=test] [K=1000] [dataset=NAME] [per_example=true]
@@ -52,9 +52,9 @@ def main(argv: list[str] | None = None) -> None:
         from bihm.runtime import configure_jax  # jax takes a second to import
 
         configure_jax()
-        from bihm.results import table
-        from bihm.scoring import evaluate
-        from bihm.trained import read_run, read_weights
+        from bihm.records.results import table
+        from bihm.run.evaluate import evaluate
+        from bihm.run.load import read_run, read_weights
 
         if command.run is not None:
             trained = read_run(Path(command.run))

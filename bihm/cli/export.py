@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bihm.cli.keyvalue import parse
 from bihm.errors import BihmError
-from bihm.runfiles import require_run
+from bihm.records.run_files import require_run
 
 PROGRAM = "bihm-export"
 USAGE = """usage: bihm-export run=DIR [out=FILE]
@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         command = parse(argv, Command, PROGRAM, USAGE)
         require_run(Path(command.run))
-        from bihm.trained import export  # jax takes a second to import
+        from bihm.run.load import export  # jax takes a second to import
 
         print(export(Path(command.run), None if command.out is None else Path(command.out)))
     except BihmError as error:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from bihm.cli.keyvalue import parse
 from bihm.errors import BihmError
-from bihm.runfiles import require_run
+from bihm.records.run_files import require_run
 
 PROGRAM = "bihm-sample"
 USAGE = """usage: bihm-sample run=DIR [n=100] [method=ancestral|resample|chain] [mask=...] [seed=0]
@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> None:
         from bihm.runtime import configure_jax  # jax takes a second to import
 
         configure_jax()
-        from bihm.drawing import Options, sample
+        from bihm.run.sample import Options, sample
 
         options = vars(command)
         directory = Path(options.pop("run"))

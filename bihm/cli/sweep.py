@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from bihm.config import Config, flatten, load
 from bihm.errors import BihmError, Interrupted
-from bihm.runfiles import read_json, write_json
+from bihm.records.run_files import read_json, write_json
 
 JOBS = ".jobs"  # in a sweep's folder while it lasts
 COLUMNS = ("log_p", "log_p_star", "two_log_z")

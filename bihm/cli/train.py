@@ -74,14 +74,14 @@ def _train(config: schema.Config, directory: Path, interactive: bool) -> float:
     from bihm.runtime import configure_jax  # jax takes a second to import: not before it is needed
 
     configure_jax()
-    from bihm.experiment import train
+    from bihm.run.train import train
 
     block = train(config, directory, interactive)["valid"]
     return float(block.get("log_p_tilde_star", block["log_p"])["mean"])
 
 
 def _record_failure(directory: Path, error: BihmError) -> None:
-    from bihm.runfiles import write_status
+    from bihm.records.run_files import write_status
 
     if not (directory / "status.json").is_file():
         write_status(directory, "failed", f"{type(error).__name__}: {error}")

@@ -10,7 +10,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from bihm.taper import layer_sizes
+from bihm.machine.layer_sizes import layer_sizes
 
 MOST_LAYERS = 1000
 

@@ -1,0 +1,1 @@
+"""What a run leaves behind: checkpoints, weights, logs, results and pictures, each written whole."""

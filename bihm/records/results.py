@@ -1,0 +1,87 @@
+"""The final numbers of a run: the content of `results.json`, and the same for a person."""
+
+import importlib.metadata
+import platform
+from typing import Any
+
+import numpy as np
+
+from bihm import __version__
+from bihm.errors import NumbersError
+from bihm.machine.likelihood import Estimates, LogZ, mean_and_sem
+
+
+def block_of(estimates: Estimates, K: int, log_z: LogZ | None) -> dict[str, Any]:
+    """The block of `results.json` for one split; the p* fields only where there is a `log_z`.
+
+    Raises:
+        NumbersError: an estimate is not finite.
+    """
+
+    def pair(mean: float, sem: float) -> dict[str, float]:
+        return {"mean": mean, "sem": sem}
+
+    result: dict[str, Any] = {"examples": len(estimates.log_p), "K": K}
+    result["log_p"] = pair(*mean_and_sem(estimates.log_p))
+    if log_z is not None:
+        mean, sem = mean_and_sem(estimates.log_p_tilde_star)
+        result["log_p_tilde_star"] = pair(mean, sem)
+        # log p* = log p~* - 2 log Z: the two errors are independent.
+        result["log_p_star"] = pair(mean - log_z.mean, float(np.hypot(sem, log_z.stderr)))
+        result["two_log_z"] = log_z._asdict()
+    result["ess_p"] = mean_and_sem(estimates.ess_p)[0]
+    if log_z is not None:
+        result["ess_p_star"] = mean_and_sem(estimates.ess_p_star)[0]
+    for name in ("log_p", "log_p_tilde_star", "two_log_z"):
+        if name in result and not np.isfinite(result[name]["mean"]):
+            raise NumbersError(f"the estimate of {name} is {result[name]['mean']}")
+    return result
+
+
+def table(blocks: dict[str, dict[str, Any]]) -> list[str]:
+    """Lines of a small table for a person, one for each split."""
+    lines = []
+    for split, block in blocks.items():
+        parts = [f"{split:5s} {block['examples']} rows, K={block['K']}:"]
+        stars = [name for name in ("log_p_tilde_star", "log_p_star") if name in block]
+        for name in ("log_p", *stars):
+            parts.append(f"{name} {block[name]['mean']:.3f} +- {_error(block[name]['sem'])}")
+        if "two_log_z" in block:
+            z = block["two_log_z"]
+            parts.append(f"2 log Z {z['mean']:.3f} +- {z['stderr']:.3f}")
+            parts.append(f"ESS p* {100 * block['ess_p_star']:.1f} %")
+        parts.append(f"ESS p {100 * block['ess_p']:.1f} %")
+        lines.append("  ".join(parts))
+    return lines
+
+
+def _error(sem: float | None) -> str:
+    """A standard error for a person: of one row it is unknown, NaN here and null in JSON."""
+    return "?" if sem is None or np.isnan(sem) else f"{sem:.3f}"
+
+
+def summary(results: dict[str, Any]) -> list[str]:
+    """The end of a run in a few lines for a person."""
+    train = results["train"]
+    return [
+        f"best epoch {train['best_epoch']} of {train['epochs']}, {train['seconds']:.1f} s, "
+        f"stopped by {train['stopped_by']}",
+        *table({name: results[name] for name in ("valid", "test")}),
+    ]
+
+
+def per_example_arrays(estimates: Estimates, log_z: LogZ | None) -> dict[str, np.ndarray]:
+    """The estimates of every row; those of p* only where there is a `log_z`."""
+    star = ("log_p_tilde_star", "ess_p_star")
+    return {
+        name: np.asarray(values)
+        for name, values in estimates._asdict().items()
+        if log_z is not None or name not in star
+    }
+
+
+def versions() -> dict[str, str]:
+    """What computed the numbers."""
+    names = ("jax", "flax", "optax", "orbax-checkpoint")
+    packages = {name: importlib.metadata.version(name) for name in names}
+    return {"bihm": __version__, "python": platform.python_version(), **packages}

@@ -1,0 +1,241 @@
+"""From a configuration to the pieces of a run: data on the device, machine, rule and optimiser."""
+
+import math
+import os
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bihm.config import Config, PhaseConfig, SideConfig, layer_types
+from bihm.data import Dataset, load
+from bihm.errors import ConfigError
+from bihm.kernels.numerics import on_device
+from bihm.machine.layer_sizes import layer_sizes
+from bihm.machine.layers import Init, LayerSpec
+from bihm.machine.machine import Params, Structure, make_machine, split
+from bihm.machine.rules import Rule, make_rule
+from bihm.machine.training_step import (
+    ChunkPlan,
+    Optimizer,
+    TrainState,
+    binarise,
+    init_state,
+    make_optimizer,
+    plan_epoch,
+)
+from bihm.types import Array, Float, PRNGKey
+
+MOST_WEIGHTS = 10**9  # larger ones are typing errors, and would fill the memory before they fail
+MOST_STEPS = 2**31  # a step is counted in 32 bits
+LONGEST_CHUNK = 100  # steps between two looks at the clock and at signals
+
+
+class Keys(NamedTuple):
+    """One stream of random numbers for each use, all from the seed."""
+
+    train: PRNGKey
+    valid: PRNGKey
+    test: PRNGKey
+    log_z: PRNGKey
+    pictures: PRNGKey
+
+
+class Run(NamedTuple):
+    """All that a run is made of, before its first step."""
+
+    config: Config
+    dataset: Dataset
+    structure: Structure
+    params: Params
+    optimizer: Optimizer
+    plan: ChunkPlan
+    keys: Keys
+    eval_every: int  # epochs between two validation estimates
+
+    @property
+    def score(self) -> str:
+        """The estimate that early stopping watches: of the rule's own likelihood."""
+        return "log_p_tilde_star" if self.config.model.name == "bihm" else "log_p"
+
+
+def read_dataset(config: Config) -> Dataset:
+    """Load the run's dataset and fill in what the configuration could not know before it.
+
+    Raises:
+        DataError: the data are missing or damaged.
+        ConfigError: the configuration does not fit them.
+    """
+    if config.dataset.path is not None:  # a run is read again, and from elsewhere
+        config.dataset.path = os.path.abspath(Path(config.dataset.path).expanduser())
+    dataset = load(config.dataset.name, config.dataset.path)
+    width = config.dataset.n_features
+    if width is not None and width != dataset.n_features:
+        raise ConfigError(
+            f"dataset.n_features={width} but {config.dataset.name} has {dataset.n_features} features"
+        )
+    config.dataset.n_features = dataset.n_features
+    shape = config.dataset.image_shape
+    if shape is not None and math.prod(shape) != dataset.n_features:
+        raise ConfigError(
+            f"dataset.image_shape={shape} does not fit the {dataset.n_features} features of "
+            f"{config.dataset.name}"
+        )
+    if config.dataset.path is not None and shape is not None:
+        dataset = dataset._replace(image_shape=(shape[0], shape[1]))
+    elif shape is not None and tuple(shape) != dataset.image_shape:
+        right = "null" if dataset.image_shape is None else list(dataset.image_shape)
+        raise ConfigError(
+            f"dataset.image_shape={shape} but that of {config.dataset.name} is {right}"
+        )
+    if config.layers is None:
+        config.layers = layer_sizes(config.depth, dataset.n_features)
+    _check_size(config.layers, dataset.n_features)
+    rows = len(dataset.train)
+    if config.batch_size > rows:
+        raise ConfigError(
+            f"batch_size={config.batch_size} is larger than the {rows} training rows of "
+            f"{config.dataset.name}"
+        )
+    return dataset
+
+
+def _check_size(layers: list[int], n_features: int) -> None:
+    weights = 2 * sum(a * b for a, b in pairwise([n_features, *layers]))  # of p and of q
+    if weights > MOST_WEIGHTS:
+        raise ConfigError(
+            f"layers={layers} on {n_features} features make {weights:.1e} weights; "
+            f"the most is {MOST_WEIGHTS:.0e}"
+        )
+
+
+def make_parts(
+    config: Config, visible_mean: Float[Array, " visible"] | None = None
+) -> tuple[Structure, Params, Optimizer]:
+    """Build machine and optimiser; for a finished run these are the shapes of its checkpoints."""
+    assert config.layers is not None
+    assert config.dataset.n_features is not None
+    machine = make_machine(
+        np.random.default_rng(config.seed),
+        config.dataset.n_features,
+        config.layers,
+        _layer_specs(config.p, "p", len(config.layers) + 1),
+        _layer_specs(config.q, "q", len(config.layers)),
+        Init(config.init.weights, config.init.bias),
+        visible_mean,
+    )
+    structure, params = split(machine)
+    optim = config.optim
+    optimizer = make_optimizer(
+        optim.name, clip=optim.clip, l1=optim.l1, l2=optim.l2, average=optim.average
+    )
+    return structure, params, optimizer
+
+
+def _layer_specs(side: SideConfig, name: str, entries: int) -> list[LayerSpec]:
+    hidden = side.hidden if side.hidden is None or isinstance(side.hidden, list) else [side.hidden]
+    widths = None if hidden is None else tuple(hidden)
+    return [
+        LayerSpec(kind, widths, side.activation, side.order)
+        for kind in layer_types(side.layer, name, entries)
+    ]
+
+
+def make_run(config: Config) -> Run:
+    """Build the pieces of a run; the same configuration builds the same ones."""
+    dataset = read_dataset(config)
+    mean = None
+    if config.init.visible_bias == "data":
+        mean = on_device(dataset.train.mean(axis=0) / (255 if dataset.grey else 1))
+    structure, params, optimizer = make_parts(config, mean)
+    plan = plan_epoch(len(dataset.train), config.batch_size, LONGEST_CHUNK)
+    _check_steps(config, plan)
+    every = config.eval.every or _evaluation_period(config, dataset, plan)
+    keys = make_keys(config.seed)
+    return Run(config, dataset, structure, params, optimizer, plan, keys, every)
+
+
+def _check_steps(config: Config, plan: ChunkPlan) -> None:
+    steps = sum(phase.epochs or 0 for phase in phases(config)) * plan.steps_per_epoch
+    if steps >= MOST_STEPS:
+        raise ConfigError(
+            f"epochs={config.epochs} of {plan.steps_per_epoch} steps each make {steps:.1e} steps in "
+            "all; they must be below 2**31: max_seconds ends a run by time"
+        )
+
+
+def make_keys(seed: int) -> Keys:
+    """Derive the streams of a run from its seed."""
+    keys: Keys = _split_seed(np.uint32(seed))
+    return keys
+
+
+@jax.jit
+def _split_seed(seed: Array) -> Keys:
+    return Keys(*jax.random.split(jax.random.key(seed), len(Keys._fields)))
+
+
+def _evaluation_period(config: Config, dataset: Dataset, plan: ChunkPlan) -> int:
+    """Epochs between evaluations so that these cost about 2 % of the time of training.
+
+    A sample costs an estimate a little more than half of what it costs a step (measured, 12 layers).
+    Patience is counted in epochs, so it still gets two evaluations at least, in each phase.
+    """
+    every = phases(config)
+    evaluation = len(dataset.valid) * config.eval.K
+    if config.model.name == "bihm":
+        evaluation += config.eval.z_outer * (config.eval.z_inner + 1)
+    training = plan.steps_per_epoch * config.batch_size * min(phase.K or 1 for phase in every)
+    period = math.ceil(0.56 * evaluation / (0.02 * training))
+    longest = max(phase.epochs or 1 for phase in every)
+    patience = [phase.patience // 2 for phase in every if phase.patience is not None]
+    return max(1, min(period, longest, *patience))
+
+
+def first_state(run: Run) -> TrainState:
+    """The state before the first step."""
+    return init_state(run.params, run.optimizer)
+
+
+def saved_like(config: Config) -> tuple[Structure, TrainState]:
+    """The structure of a run's machine, and a state with the shapes of its checkpoints."""
+    structure, params, optimizer = make_parts(config)
+    return structure, init_state(params, optimizer)
+
+
+def phases(config: Config) -> list[PhaseConfig]:
+    """The phases of a run with every null filled in; a run without phases is one phase."""
+    optim = config.optim
+
+    def filled(phase: PhaseConfig) -> PhaseConfig:
+        lr = optim.lr if phase.lr is None else phase.lr
+        lr_end = optim.lr_end if phase.lr_end is None else phase.lr_end
+        return PhaseConfig(
+            K=config.K if phase.K is None else phase.K,
+            lr=lr,
+            lr_end=lr if optim.schedule == "constant" else lr_end,
+            epochs=config.epochs if phase.epochs is None else phase.epochs,
+            patience=config.stop.patience if phase.patience is None else phase.patience,
+        )
+
+    return [filled(phase) for phase in optim.phases or [PhaseConfig()]]
+
+
+def rule_of(config: Config, K: int) -> Rule:
+    """The training rule with its options."""
+    model = config.model
+    dreams = config.batch_size if model.sleep_batch_size is None else model.sleep_batch_size
+    return make_rule(model.name, K=K, q_update=model.q_update or "both", sleep_batch_size=dreams)
+
+
+def split_rows(dataset: Dataset, split_name: str) -> np.ndarray:
+    """The rows of a split as bits; grey levels are drawn once and for all, from a fixed key."""
+    rows: np.ndarray = getattr(dataset, split_name)
+    if not dataset.grey:
+        return rows
+    key = jax.random.fold_in(jax.random.key(0), ("train", "valid", "test").index(split_name))
+    bits = binarise(key, jnp.asarray(rows), grey=True)
+    return np.asarray(bits, np.uint8)

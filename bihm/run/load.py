@@ -1,0 +1,79 @@
+"""A trained machine and whose it is, read from a run or from a weights file."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from bihm.config import Config, load
+from bihm.errors import DataError, disk_refusals
+from bihm.kernels.numerics import on_device
+from bihm.machine.machine import Params, Structure, parameter_names
+from bihm.machine.training_step import evaluated_params
+from bihm.records import weights
+from bihm.records.checkpoint import read_checkpoint
+from bihm.records.run_files import require_run
+from bihm.run.build import make_parts, saved_like
+
+
+class Trained(NamedTuple):
+    """The best state of a run, ready for estimates and samples."""
+
+    config: Config
+    structure: Structure
+    params: Params  # those that estimates are made of
+    stem: str  # path and beginning of the name of every file that is made of it
+
+
+def read_run(directory: Path) -> Trained:
+    """Read the best state of a run from its newest whole checkpoint; nothing is changed.
+
+    Raises:
+        ConfigError: there is no run, or its `config.yaml` is damaged.
+        DataError: no checkpoint, none that is whole, or one of another run.
+    """
+    path = require_run(directory) / "config.yaml"
+    config = load(path)
+    structure, like = saved_like(config)
+    params = evaluated_params(read_checkpoint(directory, config, like).best)
+    return Trained(config, structure, params, f"{directory}/")
+
+
+@disk_refusals()
+def export(directory: Path, out: Path | None = None) -> Path:
+    """Write the best state of a run as a weights file, by default `weights.safetensors` in the run."""
+    trained = read_run(directory)
+    path = directory / "weights.safetensors" if out is None else out
+    names = parameter_names(trained.params)
+    leaves = map(np.asarray, jax.tree.leaves(trained.params))
+    weights.write(path, trained.config, dict(zip(names, leaves, strict=True)))
+    return path
+
+
+def read_weights(path: Path) -> Trained:
+    """Read a machine from a weights file.
+
+    Raises:
+        DataError: the file is missing, damaged or foreign, or its arrays do not fit its configuration.
+    """
+    config, arrays = weights.read(path)
+    structure, params, _ = make_parts(config)
+    leaves, tree = jax.tree.flatten(params)
+    shapes = dict(zip(parameter_names(params), (leaf.shape for leaf in leaves), strict=True))
+    if unfit := _unfit(arrays, shapes):
+        raise DataError(f"{path}: {unfit}")
+    params = jax.tree.unflatten(tree, [on_device(arrays[name]) for name in shapes])
+    return Trained(config, structure, params, f"{path}.")
+
+
+def _unfit(arrays: weights.Arrays, shapes: dict[str, tuple[int, ...]]) -> str:
+    """Say where arrays are not the parameters of a machine; nothing where they are."""
+    if missing := sorted(shapes.keys() - arrays.keys()):
+        return f"lacks {', '.join(missing[:3])} of the {len(shapes)} parameters of its machine"
+    if more := sorted(arrays.keys() - shapes.keys()):
+        return f"holds {', '.join(more[:3])}, which its machine does not have"
+    for name, shape in shapes.items():
+        if arrays[name].shape != shape:
+            return f"{name} has shape {arrays[name].shape}; its machine needs {shape}"
+    return ""

@@ -1,0 +1,248 @@
+"""The training loop: compiled chunks, and between them a look at the numbers, the clock and signals."""
+
+import math
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bihm.config import PhaseConfig
+from bihm.errors import Interrupted, NumbersError
+from bihm.machine.likelihood import mean_and_sem
+from bihm.machine.training_step import Chunk, Rates, TrainState, evaluated_params, make_chunk
+from bihm.records.checkpoint import Checkpoint, Checkpoints
+from bihm.records.logbook import Logbook
+from bihm.records.progress import Progress
+from bihm.run import images
+from bihm.run.build import Run, phases, rule_of, split_rows
+from bihm.run.splits import block_size, estimate_log_z, estimate_split
+from bihm.run.step_sums import StepSums
+from bihm.signals import StopRequest
+
+SECONDS_BETWEEN_LINES = 2.0
+
+_copy = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))  # one dispatch for all arrays
+
+
+@dataclass
+class Memory:
+    """What the loop knows besides the states; JSON, so that it is saved with them."""
+
+    phase: int = 0
+    phase_step: int = 0  # the step at which the phase began
+    best_score: float | None = None
+    best_epoch: int = 0
+    evaluated_step: int = 0
+    seconds: float = 0.0
+    stopped_by: str = ""
+    totals: dict[str, float] = field(default_factory=dict)  # of the tally
+    steps: int = 0  # of the tally
+
+
+class TrainingLoop:
+    """One run from its first step, or from its last checkpoint, to the state that does best on valid."""
+
+    def __init__(
+        self,
+        run: Run,
+        book: Logbook,
+        checkpoints: Checkpoints,
+        progress: Progress,
+        stop: StopRequest,
+        start: Checkpoint,
+    ):
+        self.run, self.book, self.checkpoints = run, book, checkpoints
+        self.progress, self.stop = progress, stop
+        self.rows = jnp.asarray(run.dataset.train)
+        self.valid_rows = split_rows(run.dataset, "valid")
+        self.memory = Memory(**start.memory)
+        self.state = start.latest
+        self.best: TrainState = _copy(
+            start.best
+        )  # a chunk takes the buffers of `state` for its own
+        self.step = int(self.state.step)  # known here, so that asking does not wait for the device
+        self.sums = StepSums(run.params, self.memory.totals, self.memory.steps)
+        self._began = time.monotonic() - self.memory.seconds
+        self._saved = time.monotonic()
+        self._told = -SECONDS_BETWEEN_LINES
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        return self.step // self.run.plan.steps_per_epoch
+
+    def train(self) -> TrainState:
+        """Train until something ends the run, and return the best state.
+
+        A signal is heeded after the chunk, the tile of an estimate or the compilation that is under way.
+
+        Raises:
+            NumbersError: a loss or a gradient was not finite; the checkpoint before it stays.
+            Interrupted: a signal came, and a checkpoint was written.
+        """
+        plans = phases(self.run.config)
+        while not self.memory.stopped_by:
+            ended_by = self._phase(plans[self.memory.phase])
+            if ended_by == "max_seconds" or self.memory.phase + 1 == len(plans):
+                self.memory.stopped_by = ended_by
+            else:
+                self._next_phase()
+        self.save()
+        self._show_pictures()
+        self.checkpoints.wait()
+        return self.best
+
+    def _next_phase(self) -> None:
+        self.memory.phase += 1
+        self.memory.phase_step = self.step
+        # A phase that ran out of patience has gone astray since its best: go on from there.
+        self.state = _copy(self.best)._replace(step=jnp.asarray(self.step, jnp.int32))
+
+    def _phase(self, phase: PhaseConfig) -> str:
+        """Train with one K and one schedule; return what ended it."""
+        per_epoch = self.run.plan.steps_per_epoch
+        first_epoch = self.memory.phase_step // per_epoch
+        assert phase.K is not None  # `phases` has filled in what was null
+        assert phase.lr is not None
+        assert phase.lr_end is not None
+        assert phase.epochs is not None
+        self.heed_signals()  # compilation, which follows, takes the longest
+        chunk = self._compile(phase.K)
+        rates = Rates.of(phase.lr, phase.lr_end, self.memory.phase_step, phase.epochs * per_epoch)
+        while True:
+            done, within = divmod(self.step - self.memory.phase_step, per_epoch)
+            last = done == phase.epochs
+            if within == 0 and done > 0 and (last or done % self.run.eval_every == 0):
+                self._evaluate()
+                waited = self.epoch - max(self.memory.best_epoch, first_epoch)
+                if phase.patience is not None and waited >= phase.patience:
+                    return "patience"
+            if last:
+                return "epochs"
+            self._save_if_due()
+            if not self._finish_epoch(chunk, rates):
+                self._evaluate()
+                return "max_seconds"
+
+    def _compile(self, K: int) -> Chunk:
+        run = self.run
+        return make_chunk(
+            run.structure,
+            rule_of(run.config, K),
+            run.optimizer,
+            run.plan,
+            batch_size=run.config.batch_size,
+            grey=run.dataset.grey,
+            precision=run.config.precision,
+        )
+
+    def _finish_epoch(self, chunk: Chunk, rates: Rates) -> bool:
+        """Do the chunks that are left of this epoch; False when the time is up."""
+        plan, limit = self.run.plan, self.run.config.max_seconds
+        for _ in range(self.step % plan.steps_per_epoch // plan.length, plan.chunks):
+            self.state, info = chunk(self.state, self.run.keys.train, self.rows, rates)
+            self.checkpoints.prepare()
+            self.sums.add(self.step, info)
+            self.step += plan.length
+            self.progress.advance(self.step, self._best_text())
+            self.heed_signals()
+            if limit is not None and self._seconds() > limit:
+                return False
+        return True
+
+    def _evaluate(self) -> None:
+        """Estimate the rule's own likelihood on valid, log it, and remember the best state."""
+        if self.memory.evaluated_step == self.step:
+            return
+        run, config = self.run, self.run.config
+        scalars: dict[str, float] = {}
+        params = evaluated_params(self.state)
+        block = block_size(config.eval.K)
+        estimates = estimate_split(
+            run.keys.valid,
+            run.structure,
+            params,
+            self.valid_rows,
+            config.eval.K,
+            block=block,
+            report=self.heed_signals,
+        )
+        for name, values in estimates._asdict().items():
+            scalars[f"valid/{name}"], sem = mean_and_sem(values)
+            if name.startswith("log"):
+                scalars[f"valid/{name}_sem"] = sem
+        if config.model.name == "bihm":
+            outer, inner = config.eval.z_outer, config.eval.z_inner
+            log_z = estimate_log_z(
+                run.keys.log_z, run.structure, params, outer, inner, self.heed_signals
+            )
+            scalars |= {"valid/two_log_z": log_z.mean, "valid/two_log_z_stderr": log_z.stderr}
+        scalars |= self.sums.take()  # not before: whoever stops in an estimate comes back to it
+        for name, leaf in zip(self.sums.parameter_names, jax.tree.leaves(params), strict=True):
+            scalars[f"weight_norm/{name}"] = float(np.linalg.norm(np.asarray(leaf)))
+        self._remember(scalars[f"valid/{run.score}"])
+        self.memory.evaluated_step = self.step
+        self.book.evaluation(
+            self.step, self.step / run.plan.steps_per_epoch, self._seconds(), scalars
+        )
+        self._tell(scalars)
+
+    def _remember(self, score: float) -> None:
+        if not math.isfinite(score):
+            raise NumbersError(f"valid/{self.run.score} is {score} at step {self.step}")
+        if self.memory.best_score is None or score > self.memory.best_score:
+            self.memory.best_score, self.memory.best_epoch = score, self.epoch
+            self.best = _copy(self.state)
+
+    def heed_signals(self, *_: int) -> None:
+        """Save and stop if a signal asked for it; between two tiles of an estimate as well.
+
+        Raises:
+            Interrupted: it did.
+        """
+        if self.stop.signal is not None:
+            self.save()
+            self.checkpoints.wait()
+            raise Interrupted(self.stop.signal)
+
+    def _save_if_due(self) -> None:
+        if time.monotonic() - self._saved >= self.run.config.checkpoint.every_seconds:
+            self.save()
+            self._show_pictures()
+
+    def save(self) -> None:
+        """Start to write a checkpoint of this moment; `checkpoints.wait` returns when it is there."""
+        self.sums.settle()  # a state that followed from a NaN must not replace a good one
+        self.memory.seconds = self._seconds()
+        self.memory.totals, self.memory.steps = self.sums.totals, self.sums.steps
+        memory: dict[str, Any] = asdict(self.memory)
+        self.checkpoints.save(Checkpoint(self.state, self.best, memory))
+        self._saved = time.monotonic()
+
+    def _show_pictures(self) -> None:
+        """As often as there is a checkpoint; who is asked to stop has no time for them."""
+        images.show(self.book, self.run, self.best, self.step)
+
+    def _seconds(self) -> float:
+        return time.monotonic() - self._began
+
+    def _best_text(self) -> str:
+        best = self.memory.best_score
+        return "" if best is None else f"best valid {self.run.score} {best:.3f}"
+
+    def _tell(self, scalars: dict[str, float]) -> None:
+        """Say how it goes, though not more often than a person can read."""
+        if self._seconds() - self._told < SECONDS_BETWEEN_LINES:
+            return
+        self._told = self._seconds()
+        name = self.run.score
+        line = (
+            f"epoch {self.epoch:4d}  step {self.step:6d}  {self._told:6.1f} s  "
+            f"train {name} {scalars[f'train/{name}']:.3f}  valid {scalars[f'valid/{name}']:.3f}"
+        )
+        if "valid/two_log_z" in scalars:
+            line += f"  2 log Z {scalars['valid/two_log_z']:.2f}"
+        self.progress.line(line)

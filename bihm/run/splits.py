@@ -1,0 +1,104 @@
+"""The numbers of a whole split: estimates of every row, their means and errors, 2 log Z."""
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bihm.machine.likelihood import (
+    Estimates,
+    LogZ,
+    estimate_tile,
+    log_z_tile,
+    summarise_log_z,
+)
+from bihm.machine.machine import Params, Structure
+from bihm.types import PRNGKey
+
+TILE = 2000  # rows times samples that are worked on at once: what bounds the memory
+LARGEST_BLOCK = 100  # samples of one row at once
+STREAMS = 4  # tiles at the same time, at most
+Report = Callable[[int, int], None]  # told how many of how many tiles are done
+Result = TypeVar("Result")
+
+
+def _silent(done: int, total: int) -> None:
+    del done, total
+
+
+def block_size(K: int) -> int:
+    """How many samples of a row to work on at once; runs that share it share a compilation."""
+    return min(K, LARGEST_BLOCK)
+
+
+def _streams() -> int:
+    """How many tiles to work on at the same time.
+
+    A tile is a few hundred small loops, and between two of them the cores of a processor wait for each
+    other; another tile fills the waits. Other devices queue what they are given.
+    """
+    return min(STREAMS, os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
+
+
+def _each_tile(estimate: Callable[[int], Result], tiles: int, report: Report) -> Iterator[Result]:
+    """The results of all tiles, in their order."""
+    yield estimate(0)  # compiled once, before several threads ask for it
+    report(1, tiles)
+    pool = ThreadPoolExecutor(_streams())
+    try:
+        for i, result in enumerate(pool.map(estimate, range(1, tiles)), start=2):
+            yield result
+            report(i, tiles)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # whoever stops does not wait for the rest
+
+
+def estimate_split(
+    key: PRNGKey,
+    structure: Structure,
+    params: Params,
+    rows: np.ndarray,
+    K: int,
+    *,
+    block: int | None = None,
+    report: Report = _silent,
+) -> Estimates:
+    """Estimate every row of a split, in its order; the last tile is padded with zeros, then cut."""
+    block = block_size(K) if block is None else block
+    height = min(len(rows), max(1, TILE // block))
+
+    def estimate(i: int) -> list[np.ndarray]:
+        tile = rows[i * height : (i + 1) * height]
+        x = np.zeros((height, rows.shape[1]), np.float32)
+        x[: len(tile)] = tile
+        tile_key = jax.random.fold_in(key, i)
+        estimates = estimate_tile(
+            tile_key, structure, params, jnp.asarray(x), jnp.asarray(K, jnp.int32), block=block
+        )
+        return [np.asarray(values)[: len(tile)] for values in estimates]
+
+    parts = _each_tile(estimate, -(-len(rows) // height), report)
+    return Estimates(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def estimate_log_z(
+    key: PRNGKey,
+    structure: Structure,
+    params: Params,
+    outer: int,
+    inner: int,
+    report: Report = _silent,
+) -> LogZ:
+    """Estimate 2 log Z from `outer` samples of p with `inner` samples of q each."""
+    height = min(outer, max(1, TILE // inner))
+
+    def estimate(i: int) -> np.ndarray:
+        tile_key = jax.random.fold_in(key, i)
+        return np.asarray(log_z_tile(tile_key, structure, params, outer=height, inner=inner))
+
+    terms = list(_each_tile(estimate, -(-outer // height), report))
+    return summarise_log_z(np.concatenate(terms)[:outer], inner)

@@ -1,0 +1,154 @@
+"""Every file under configs/ composes, and every wrong key or value dies with one clear line."""
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from bihm import config as schema
+from bihm import paths
+from bihm.cli import sweep
+from bihm.data import names
+from bihm.errors import BihmError
+from bihm.machine.layer_sizes import layer_sizes
+
+CONFIGS = paths.configs()
+
+
+def read(*overrides):
+    schema.register()
+    sweep.register()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        raw = compose("train", overrides=list(overrides))
+    return schema.parse(raw, [o.partition("=")[0].lstrip("+") for o in overrides])
+
+
+def test_the_defaults_are_the_promised_ones():
+    config = read()
+    assert (config.model.name, config.dataset.name) == ("bihm", "digits")
+    assert (config.depth, config.K, config.batch_size, config.seed) == (12, 10, 100, 0)
+    assert (config.optim.lr, config.optim.schedule, config.stop.patience) == (1e-3, "constant", 10)
+    assert config.max_seconds is None
+    assert config.layers == layer_sizes(12, 64)
+
+
+def test_the_schema_and_the_file_agree_on_the_defaults():
+    from_file, from_code = schema.flatten(read()), schema.flatten(schema.Config())
+    different = {key for key in from_file if from_file[key] != from_code[key]}
+    assert different == {"dataset.n_features", "dataset.image_shape", "layers"}
+
+
+def test_twelve_layers_on_784_pixels_are_the_papers():
+    paper = [300, 200, 100, 75, 50, 35, 30, 25, 20, 15, 10, 10]
+    assert read("dataset=binarized_mnist", "depth=12").layers == paper
+
+
+@pytest.mark.parametrize(
+    "path", sorted(CONFIGS.glob("*/*.yaml")), ids=lambda p: f"{p.parent.name}-{p.stem}"
+)
+def test_every_file_composes(path: Path):
+    group, name = path.parent.name, path.stem
+    config = read(f"{group}={name}")
+    if group in ("model", "dataset"):
+        assert getattr(config, group).name == name
+    if group == "experiment":
+        assert path.read_text().startswith("# @package _global_")
+
+
+def test_every_dataset_has_a_file_and_no_file_names_a_class():
+    assert {p.stem for p in (CONFIGS / "dataset").glob("*.yaml")} == {*names(), "file"}
+    assert not (CONFIGS / "depth").exists()  # it would break depth=12
+    assert not [p for p in CONFIGS.rglob("*.yaml") if "_target_" in p.read_text()]
+
+
+def test_layers_win_over_depth_and_say_the_depth():
+    assert read("layers=[30,20]").depth == 2
+    assert read("layers=[30,20]", "depth=2").layers == [30, 20]
+
+
+def test_a_model_brings_its_own_options():
+    assert read("model=rws").model.q_update == "both"
+    assert read("model=rws", "model.q_update=wake", "K=3").K == 3
+    assert read("model=wake_sleep").K == 1
+    assert read("model=wake_sleep", "K=4").K == 4
+
+
+def test_a_configuration_survives_its_file(tmp_path):
+    config = read("model=rws", "layers=[9,4]", "optim.phases=[{K: 5},{K: 20,lr: 3e-4}]")
+    (tmp_path / "config.yaml").write_text(schema.to_yaml(config))
+    again = schema.load(tmp_path / "config.yaml")
+    assert again == config
+    assert schema.differences(again, config) == []
+    again.seed, again.max_seconds = 5, 3.0
+    assert schema.differences(config, again) == ["seed was 0, now 5"]
+
+
+WRONG = {
+    "dpeth=12": "did you mean 'depth'",
+    "+lrr=1": "there is no key 'lrr'",
+    "+model.foo=1": "there is no key 'model.foo'",
+    "optim.rl=1": "did you mean 'optim.lr'",
+    "depth=abc": "depth=abc: Value 'abc'",
+    "depth=true": "depth",
+    "K=2.5": "K=2.5",
+    "model=foo": "choose one of bihm, rws, wake_sleep",
+    "dataset=mnits": "dataset=mnits: there is no such option",
+    "depth=0": "depth must be at least 1, got 0",
+    "K=0": "K must be at least 1",
+    "batch_size=-3": "batch_size must be at least 1",
+    "epochs=0": "epochs must be at least 1",
+    "seed=-1": "seed must lie in",
+    "max_seconds=0": "max_seconds must be a finite number > 0",
+    "layers=[]": "layers is empty",
+    "layers=[30,0]": "layers[1] must be at least 1",
+    "layers=[30,x]": "layers",
+    "optim.lr=nan": "optim.lr must be a finite number > 0",
+    "optim.lr=0": "optim.lr must be",
+    "optim.l1=-1": "optim.l1 must be a finite number >= 0",
+    "optim.schedule=linear": "optim.schedule must be one of constant, cosine",
+    "optim.name=lion": "optim.name must be one of adam, sgd",
+    "optim.average=1": "optim.average is a decay between 0 and 1",
+    "optim.clip=0": "optim.clip must be",
+    "optim.phases=[{K: 0}]": "optim.phases[0].K must be at least 1",
+    "optim.phases=[{k: 3}]": "k",
+    "init.weights=he": "init.weights must be one of authors, glorot",
+    "init.visible_bias=mean": "init.visible_bias must be one of constant, data",
+    "init.bias=inf": "init.bias must be finite",
+    "eval.K=0": "eval.K must be at least 1",
+    "eval.final_z_outer=1": "eval.final_z_outer must be at least 2",
+    "stop.patience=0": "stop.patience must be at least 1",
+    "model.q_update=wake": "model.q_update belongs to model=rws",
+    "model.sleep_batch_size=4": "bihm does not sleep",
+    "p.layer=foo": "p.layer must be one of",
+    "p.layer=[sbn,sbn]": "p.layer has 2 entries; a machine of this depth needs 13",
+    "q.layer=3": "q.layer must be a type or a list of types",
+    "experiment=nothing": "experiment=nothing: there is no such option",
+}
+
+
+@pytest.mark.parametrize("override", WRONG)
+def test_what_is_wrong_is_said_in_one_line(override):
+    with pytest.raises((BihmError, OmegaConfBaseException, HydraException)) as caught:
+        read(override)
+    error = caught.value
+    line = str(error) if isinstance(error, BihmError) else schema.explain(error)
+    assert WRONG[override] in line
+    assert "\n" not in line
+
+
+def test_depth_against_layers():
+    with pytest.raises(BihmError, match="disagrees with the 1 sizes"):
+        read("layers=[30]", "depth=3")
+    with pytest.raises(BihmError, match="disagrees"):
+        read("layers=[30]", "depth=12")  # the default's value, but given
+
+
+def test_a_damaged_config_file_is_one_line(tmp_path):
+    path = tmp_path / "config.yaml"
+    for text in ("a: [", "- 1\n", "depth: x\n", "dpth: 3\n"):
+        path.write_text(text)
+        with pytest.raises(BihmError) as caught:
+            schema.load(path)
+        assert "\n" not in str(caught.value)

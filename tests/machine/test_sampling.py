@@ -1,0 +1,204 @@
+"""Exact check 7: draws of p and p*, and chains, against sums over all states."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracle import exact, latents, states
+from scipy import stats
+from tiny_machine import tiny_machine
+
+from bihm.errors import ConfigError
+from bihm.machine.sampling import (
+    POOL_BLOCK,
+    Chain,
+    ancestral,
+    factorised_bottom,
+    resample,
+    run_chain,
+    start_chain,
+)
+
+SIGMAS = 5
+VISIBLE, SIZES = 4, [3, 1]
+CHAINS = 100_000
+K, LONG = 4, 25  # samples of an i-SIR move, sweeps from a far start
+NOTHING = np.zeros(VISIBLE, bool)
+EVERYTHING = np.ones(VISIBLE, bool)
+SOME = np.array([True, False, False, True])
+
+
+@pytest.fixture(scope="module")
+def machine():
+    """Weights large enough that p* is far from p, and that the chain often refuses."""
+    return tiny_machine(visible=VISIBLE, sizes=SIZES, scale=1.0, seed=9)
+
+
+@pytest.fixture(scope="module")
+def truth(machine):
+    return exact(machine)
+
+
+def p_star(truth):
+    return np.exp(truth.log_p_tilde_star - truth.two_log_z)
+
+
+def index(bits):
+    """The number of each row's state, in the order of the oracle's tables."""
+    bits = np.asarray(bits).astype(int)
+    return bits @ 2 ** np.arange(bits.shape[-1])[::-1]
+
+
+def assert_distribution(drawn, expected):
+    """Pearson's chi-square of the drawn state numbers is no larger than at five sigma.
+
+    States expected fewer than ten times are taken together, so that a rare one cannot decide.
+    """
+    assert expected.sum() == pytest.approx(1)
+    counts = np.bincount(drawn, minlength=expected.size)
+    rare = expected * drawn.size < 10
+    p = np.append(expected[~rare], expected[rare].sum())
+    n = np.append(counts[~rare], counts[rare].sum())
+    assert (n[p == 0] == 0).all()
+    p, n = p[p > 0], n[p > 0]
+    chi_square = ((n - drawn.size * p) ** 2 / (drawn.size * p)).sum()
+    assert chi_square <= stats.chi2.isf(stats.norm.sf(SIGMAS), p.size - 1)
+
+
+def test_p_and_p_star_differ_enough_to_be_told_apart(truth):
+    assert np.abs(np.exp(truth.log_p) - p_star(truth)).sum() / 2 > 0.1
+
+
+def test_ancestral_samples_follow_p(machine, truth):
+    x, h = ancestral(jax.random.key(0), machine, CHAINS)
+    assert_distribution(index(np.concatenate([x, *h], axis=1)), truth.p.ravel())
+
+
+def test_resampling_follows_p_star(machine, truth):
+    """The mean of many pools, since the draws from one pool share its luck."""
+    pools, size = 100, 4 * POOL_BLOCK
+    draw = jax.jit(partial(resample, machine=machine, samples=size, proposals=size - 3, inner=2))
+    keys = jax.random.split(jax.random.key(1), pools)
+    drawn = [draw(key) for key in keys]
+    assert drawn[0].x.shape == (size, VISIBLE)
+    shares = np.array([np.bincount(index(d.x), minlength=2**VISIBLE) / size for d in drawn])
+    error = shares.std(axis=0, ddof=1) / np.sqrt(pools)
+    assert (np.abs(shares.mean(axis=0) - p_star(truth)) <= SIGMAS * error).all()
+    assert error.max() < 0.002
+    assert all(0 < d.ess < 1 for d in drawn)
+
+
+def tables(truth):
+    """pi(x, h, h') and its factor sqrt(p(x, h) q(h | x)), normalised over h."""
+    root = np.sqrt(truth.p * truth.q)
+    pi = root[:, :, None] * root[:, None, :]
+    return pi / pi.sum(), root / root.sum(axis=1, keepdims=True)
+
+
+def draws_of_pi(machine, truth):
+    """Chains that start in equilibrium."""
+    pi, _ = tables(truth)
+    rng = np.random.default_rng(4)
+    numbers = np.unravel_index(rng.choice(pi.size, CHAINS, p=pi.ravel()), pi.shape)
+    h = latents(machine)[np.stack(numbers[1:])]
+    h = np.split(h, np.cumsum(SIZES)[:-1], axis=-1)
+    x = jnp.asarray(states(VISIBLE)[numbers[0]], jnp.float32)
+    return Chain(x, [jnp.asarray(a, jnp.float32) for a in h])
+
+
+@pytest.fixture(scope="module")
+def moved(machine):
+    """`run_chain`, compiled once for each length."""
+
+    @partial(jax.jit, static_argnames=("sweeps", "K"))
+    def run(chain, mask, first, *, sweeps, K):
+        return run_chain(jax.random.key(5), machine, chain, mask, first, sweeps=sweeps, K=K)
+
+    def moved(chain, observed, first=0, **lengths):
+        mask = jnp.broadcast_to(observed, chain.x.shape)
+        return run(chain, mask, jnp.asarray(first), **lengths)
+
+    return moved
+
+
+def joint_index(chain):
+    h = np.concatenate(chain.h, axis=-1)
+    return index(np.concatenate([chain.x, h[0], h[1]], axis=-1))
+
+
+@pytest.mark.parametrize(
+    ("samples", "observed", "moves"),
+    [(1, NOTHING, "x"), (K, EVERYTHING, "h"), (K, NOTHING, "both"), (K, SOME, "both")],
+)
+def test_7_moves_leave_pi_invariant(machine, truth, moved, samples, observed, moves):
+    """In equilibrium before a sweep, in equilibrium after it: jointly in x, h and h'."""
+    start = draws_of_pi(machine, truth)
+    pi = tables(truth)[0].ravel()
+    assert_distribution(joint_index(start), pi)
+    after, info = moved(start, observed, sweeps=1, K=samples)
+    assert_distribution(joint_index(after), pi)
+    np.testing.assert_array_equal(after.x[:, observed], start.x[:, observed])
+    changed = [not np.array_equal(a, b) for a, b in zip(after.h, start.h, strict=True)]
+    assert changed == [moves != "x"] * len(SIZES)
+    assert np.array_equal(after.x, start.x) == (moves == "h")
+    assert info.acceptance.shape == info.ess.shape == (1,)
+    assert (info.acceptance[0] < 0.95) == (moves != "h")
+    assert 1 / samples - 1e-6 <= info.ess[0] <= 1 + 1e-6
+
+
+def far_start(machine, x):
+    rows = jnp.broadcast_to(jnp.asarray(x, jnp.float32), (CHAINS, VISIBLE))
+    return start_chain(jax.random.key(6), machine, rows)
+
+
+@pytest.mark.long
+def test_7_a_chain_converges_to_p_star(machine, truth, moved):
+    x = states(VISIBLE)[p_star(truth).argmin()]
+    chain, _ = moved(far_start(machine, x), NOTHING, sweeps=LONG, K=K)
+    assert_distribution(index(chain.x), p_star(truth))
+    assert_distribution(joint_index(chain), tables(truth)[0].ravel())
+
+
+@pytest.mark.long
+def test_7_inpainting_converges_to_the_conditional_of_p_star(machine, truth, moved):
+    x = np.array([1, 0, 1, 0])
+    chain, _ = moved(far_start(machine, x), SOME, sweeps=LONG, K=K)
+    agrees = (states(VISIBLE)[:, SOME] == x[SOME]).all(axis=1)
+    conditional = np.where(agrees, p_star(truth), 0)
+    assert agrees.sum() == 4
+    assert_distribution(index(chain.x), conditional / conditional.sum())
+
+
+@pytest.mark.long
+def test_a_chain_in_parts_is_the_chain_in_one(machine, moved):
+    """And chains with different masks share one call."""
+    start = far_start(machine, states(VISIBLE)[5])
+    mask = np.arange(CHAINS * VISIBLE).reshape(CHAINS, VISIBLE) % 3 == 0
+    whole, info = moved(start, mask, sweeps=LONG, K=K)
+    part = start
+    for sweep in range(LONG):
+        part, last = moved(part, mask, sweep, sweeps=1, K=K)
+    jax.tree.map(np.testing.assert_array_equal, whole, part)
+    assert info.ess.shape == (LONG,)
+    assert info.ess[-1] == last.ess[0]
+    np.testing.assert_array_equal(whole.x[mask], start.x[mask])
+    assert not np.array_equal(whole.x, start.x)
+
+
+def test_keys_are_used_once(machine):
+    def everything(a, b, c, d):
+        x, _ = ancestral(a, machine, 2)
+        chain = start_chain(b, machine, x)
+        chain, _ = run_chain(c, machine, chain, x > 0, jnp.asarray(0), sweeps=2, K=2)
+        return chain, resample(d, machine, 2, 2 * POOL_BLOCK, 2)
+
+    with jax.debug_key_reuse(True):
+        jax.jit(everything)(*jax.random.split(jax.random.key(0), 4))
+
+
+def test_the_chain_refuses_a_bottom_that_does_not_factorise(machine):
+    assert factorised_bottom(machine) is machine.p[0]
+    with pytest.raises(ConfigError, match=r"first p\.layer is darn, not sbn or dsbn"):
+        factorised_bottom(tiny_machine(p_layers=["darn", "sbn", "sbn", "sbn"]))

@@ -1,0 +1,101 @@
+"""Estimates of a finished run again: of which rows, by which samples, and into which file."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from small_run import EACH_EPOCH, tiny
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from bihm.data import import_file, load
+from bihm.errors import ConfigError, DataError
+from bihm.run.evaluate import evaluate
+from bihm.run.load import read_run
+from bihm.run.train import train
+
+
+@pytest.fixture
+def run(uninterrupted, tmp_path):
+    return shutil.copytree(uninterrupted[0], tmp_path / "run")
+
+
+def rows_of(path, seed=0):
+    path.parent.mkdir(exist_ok=True)
+    np.save(path, np.random.default_rng(seed).integers(0, 2, (40, 16), dtype=np.uint8))
+    return path
+
+
+def images_in(run):
+    events = EventAccumulator(str(run), size_guidance={"images": 0})
+    events.Reload()
+    return sorted(events.Tags()["images"])
+
+
+def test_the_k_of_the_run_gives_its_numbers_again(run, uninterrupted):
+    K = tiny(**EACH_EPOCH).eval.final_K
+    assert tiny(**EACH_EPOCH).eval.K != K  # the run worked in blocks of that size
+    assert evaluate(read_run(run), split="test", K=K) == uninterrupted[1]["test"]
+    saved = json.loads((run / f"eval-test-K{K}.json").read_text())
+    assert saved == {"dataset": "bars", **uninterrupted[1]["test"]}
+
+
+def test_an_import_is_a_dataset_like_any_other(run, tmp_path):
+    import_file(rows_of(tmp_path / "rows.npy"), "mine")
+    by_name = evaluate(read_run(run), split="test", K=5, dataset="mine")
+    by_file = evaluate(read_run(run), split="test", K=5, dataset=str(tmp_path / "rows.npy"))
+    assert by_name == by_file
+    assert json.loads((run / "eval-mine-test-K5.json").read_text())["dataset"] == "mine"
+    np.testing.assert_array_equal(
+        load("mine").train, load("file", str(tmp_path / "rows.npy")).train
+    )
+
+
+def test_files_of_the_same_name_do_not_replace_each_other(run, tmp_path):
+    one, other = (rows_of(tmp_path / name / "rows.npy", i) for i, name in enumerate("ab"))
+    before = evaluate(read_run(run), split="test", K=5, dataset=str(one))
+    with pytest.raises(ConfigError, match=r"holds the estimates of .*/a/rows\.npy; move it away"):
+        evaluate(read_run(run), split="test", K=5, dataset=str(other))
+    assert evaluate(read_run(run), split="test", K=5, dataset=str(one)) == before
+    (run / "eval-rows-test-K5.json").write_text("[]")  # damaged: nothing to lose
+    assert evaluate(read_run(run), split="test", K=5, dataset=str(one)) == before
+
+
+def test_a_run_finds_its_file_from_any_directory(tmp_path, monkeypatch):
+    rows_of(tmp_path / "rows.npy")
+    monkeypatch.chdir(tmp_path)
+    config = tiny(dataset__name="file", dataset__path="rows.npy", epochs=1, batch_size=10)
+    results = train(config, tmp_path / "run")
+    (tmp_path / "elsewhere").mkdir()
+    rows_of(tmp_path / "elsewhere" / "rows.npy", seed=1)  # not these, of the same width
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for name in (None, "file"):
+        got = evaluate(read_run(tmp_path / "run"), split="test", K=15, dataset=name)
+        assert got == results["test"]
+
+
+def test_pictures_are_made_of_a_file_that_says_its_shape(tmp_path):
+    path = str(rows_of(tmp_path / "rows.npy"))
+    for shape, name in (([4, 4], "images"), (None, "none")):
+        config = tiny(dataset__name="file", dataset__path=path, dataset__image_shape=shape)
+        config.epochs, config.batch_size = 1, 10
+        train(config, tmp_path / name)
+    assert images_in(tmp_path / "images") == ["samples/p", "weights/p_x_given_h1"]
+    assert images_in(tmp_path / "none") == []
+
+
+def test_a_run_does_not_go_on_with_other_rows(tmp_path):
+    path = rows_of(tmp_path / "rows.npy")
+    config = tiny(dataset__name="file", dataset__path=str(path), epochs=1, batch_size=10)
+    results = train(config, tmp_path / "run")
+    rows_of(path, seed=1)
+    with pytest.raises(DataError, match=r"rows\.npy: other rows than when .*run began"):
+        train(config, tmp_path / "run")
+    rows_of(path)
+    assert train(config, tmp_path / "run") == results
+
+
+def test_a_path_does_not_go_with_the_name_of_another_dataset(tmp_path):
+    path = str(rows_of(tmp_path / "rows.npy"))
+    with pytest.raises(ConfigError, match=r"dataset\.path has no meaning with dataset=bars"):
+        train(tiny(dataset__path=path), tmp_path / "run")

@@ -1,0 +1,90 @@
+"""What a run does before its first step, which is what its user waits for."""
+
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from compiled_programs import COMPILED
+from small_run import tiny
+
+from bihm.records.checkpoint import Checkpoints
+from bihm.run.build import Keys, make_keys
+from bihm.run.train import train
+
+# A run that tells what it has done when its first chunk is about to be compiled, and goes no further.
+CHILD = """
+import gc, json, os, sys
+import bihm.cli.train
+import jax
+programs = []
+jax.monitoring.register_event_duration_secs_listener(
+    lambda event, _, **facts: programs.append(facts["fun_name"]) if "backend_compile" in event else None
+)
+from bihm.run import loop
+def tell(*_):
+    facts = dict(programs=programs, modules=sorted(sys.modules), collects_every=gc.get_threshold()[0])
+    print(json.dumps(facts))
+    sys.stdout.flush()
+    os._exit(0)
+loop.make_chunk = lambda *_, **__: tell
+bihm.cli.train.main()
+"""
+
+
+@pytest.fixture(scope="module")
+def before_the_first_step(tmp_path_factory):
+    words = ["dataset=bars", "layers=[8,7,6,5,4,3]", "hydra.run.dir=run"]
+    environment = os.environ | {"BIHM_CACHE": str(COMPILED / "cli")}
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, *words],
+        cwd=tmp_path_factory.mktemp("start"),
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_few_programs_are_compiled_and_none_for_each_array(before_the_first_step):
+    assert 0 < len(before_the_first_step["programs"]) <= 10
+
+
+def test_what_the_first_step_does_not_need_is_not_imported(before_the_first_step):
+    assert "jax" in before_the_first_step["modules"]
+    assert "orbax.checkpoint" not in before_the_first_step["modules"]
+
+
+def test_python_seldom_looks_for_garbage(before_the_first_step):
+    assert before_the_first_step["collects_every"] >= 100_000
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**31 + 5, 2**32 - 1])
+def test_the_keys_of_a_run_are_split_from_its_seed(seed):
+    expected = jax.random.key_data(jax.random.split(jax.random.key(seed), len(Keys._fields)))
+    for key, words in zip(make_keys(seed), expected, strict=True):
+        np.testing.assert_array_equal(jax.random.key_data(key), words)
+
+
+def test_orbax_is_imported_while_the_device_works(tmp_path, monkeypatch):
+    prepared = []
+    prepare, save = Checkpoints.prepare, Checkpoints.save
+
+    def prepare_and_tell(checkpoints):
+        prepare(checkpoints)
+        prepared.append("_manager" in vars(checkpoints))
+
+    def save_late(checkpoints, checkpoint):
+        assert prepared
+        save(checkpoints, checkpoint)
+
+    monkeypatch.setattr(Checkpoints, "prepare", prepare_and_tell)
+    monkeypatch.setattr(Checkpoints, "save", save_late)
+    train(tiny(epochs=1), tmp_path / "run")
+    assert all(prepared)
