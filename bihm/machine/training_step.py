@@ -1,7 +1,4 @@
-"""The learner: what a training step is, and a compiled chunk of them.
-
-The rule itself is in `rules.py`; here are the optimiser, the minibatches and the loop around them.
-"""
+"""What a training step is, and a compiled chunk of them; the rule itself is in `rules.py`."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,7 +6,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from bihm.kernels.compiled import fast_jit
@@ -17,6 +13,8 @@ from bihm.kernels.numerics import euclidean_norm
 from bihm.kernels.packing import Packed, pack
 from bihm.kernels.products import products_in
 from bihm.machine.machine import Params, Structure, bind
+from bihm.machine.minibatches import ChunkPlan, epoch_order, take_batch
+from bihm.machine.optimizer import Optimizer, Rates, learning_rate, move_average, penalise
 from bihm.machine.rules import Info, Rule
 from bihm.types import Array, Bits, Float, PRNGKey, Rows
 
@@ -47,59 +45,6 @@ class ChunkInfo(NamedTuple):
     last_grads: Packed  # the gradient at the last step
 
 
-class Rates(NamedTuple):
-    """The learning rate of a phase: from `start` to `end` along half a cosine over `steps` steps."""
-
-    start: Array
-    end: Array  # equal to `start`: constant
-    first_step: Array
-    steps: Array
-
-    @classmethod
-    def of(cls, start: float, end: float, first_step: int, steps: int) -> "Rates":
-        """Numbers as arrays, so that other numbers do not mean another compilation."""
-        lrs = np.asarray([start, end], np.float32)
-        counts = np.asarray([first_step, steps], np.int32)
-        return cls(*jax.device_put((*lrs, *counts)))
-
-
-def learning_rate(rates: Rates, step: Array) -> Array:
-    """end + (start - end) (1 + cos(pi t)) / 2 with t in [0, 1] the part of the phase that is done."""
-    t = jnp.clip((step - rates.first_step) / rates.steps, 0, 1)
-    return rates.end + (rates.start - rates.end) * (1 + jnp.cos(jnp.pi * t)) / 2
-
-
-def penalise(grads: Params, params: Params, l1: float, l2: float) -> Params:
-    """Add the gradient of `l1 sum|W| + l2 sum W^2` over the weights; biases (vectors) stay free.
-
-    The loss is a mean over the batch, and the penalty is added to that mean.
-    """
-    if not l1 and not l2:
-        return grads
-    return jax.tree.map(
-        lambda g, w: g + l1 * jnp.sign(w) + 2 * l2 * w if w.ndim > 1 else g, grads, params
-    )
-
-
-class Optimizer(NamedTuple):
-    """What turns a gradient into a step."""
-
-    transform: optax.GradientTransformation  # for a rate of one, on packed parameters
-    l1: float
-    l2: float
-    average: float | None  # decay of the exponential average of the parameters
-
-
-def make_optimizer(
-    name: str, *, clip: float | None, l1: float, l2: float, average: float | None = None
-) -> Optimizer:
-    """Build the optimiser called `optim.name`; the chunk multiplies its steps by the learning rate."""
-    parts = [] if clip is None else [optax.clip_by_global_norm(clip)]
-    if name == "adam":
-        parts.append(optax.scale_by_adam())
-    return Optimizer(optax.chain(*parts, optax.scale(-1.0)), l1, l2, average)
-
-
 def init_state(params: Params, optimizer: Optimizer) -> TrainState:
     """Start from `params`; the average, if there is one, starts there too."""
 
@@ -111,54 +56,7 @@ def init_state(params: Params, optimizer: Optimizer) -> TrainState:
     return TrainState(params, *rest(params))
 
 
-def binarise(key: PRNGKey, rows: Rows, grey: bool) -> Bits[Array, "rows visible"]:
-    """Turn stored rows into bits; grey levels are drawn anew, P(x_i = 1) = level / 255."""
-    if not grey:
-        return rows.astype(jnp.float32)
-    noise = jax.random.uniform(key, rows.shape, jnp.float32)
-    return (noise * 255 < rows.astype(jnp.float32)).astype(jnp.float32)
-
-
-def epoch_order(key: PRNGKey, rows: int) -> Array:
-    """A random order of the rows, by one sort.
-
-    `jax.random.permutation` sorts twice, so that not even a tie of two 32-bit numbers favours a row.
-    """
-    return jnp.argsort(jax.random.bits(key, (rows,), jnp.uint32))
-
-
-def take_batch(
-    key: PRNGKey, rows: Rows, order: Array, index: Array, batch_size: int, grey: bool
-) -> Bits[Array, "batch visible"]:
-    """Minibatch number `index` of an epoch; the last ones start over at the front of the epoch's order."""
-    picked = (index * batch_size + jnp.arange(batch_size)) % rows.shape[0]
-    return binarise(key, rows[order[picked]], grey)
-
-
 Chunk = Callable[[TrainState, PRNGKey, Rows, Rates], tuple[TrainState, ChunkInfo]]
-
-
-class ChunkPlan(NamedTuple):
-    """How an epoch is cut: `chunks` compiled calls of `length` steps each."""
-
-    chunks: int
-    length: int
-
-    @property
-    def steps_per_epoch(self) -> int:
-        return self.chunks * self.length
-
-
-def plan_epoch(rows: int, batch_size: int, longest: int) -> ChunkPlan:
-    """Cut an epoch into equal chunks of at most `longest` steps.
-
-    Every row is seen at least once an epoch. Where batches or chunks do not divide evenly, the last
-    steps take rows from the front of the epoch's own random order again: no row is dropped, and all
-    batches are full.
-    """
-    batches = -(-rows // batch_size)
-    chunks = -(-batches // longest)
-    return ChunkPlan(chunks, -(-batches // chunks))
 
 
 class PackedState(NamedTuple):
@@ -192,7 +90,7 @@ def train_step(
     packed, _ = pack(penalise(grads, params, optimizer.l1, optimizer.l2))
     direction, opt_state = optimizer.transform.update(packed, state.opt_state, state.params)
     moved = [w + rate * d for w, d in zip(state.params, direction, strict=True)]
-    average = _move_average(state.average, moved, optimizer.average)
+    average = move_average(state.average, moved, optimizer.average)
     new = PackedState(moved, opt_state, average, state.step + 1, packed)
     return new, StepInfo(loss, euclidean_norm(packed), jax.tree.map(jnp.mean, info))
 
@@ -247,12 +145,6 @@ def make_chunk(
         return new, ChunkInfo(steps, end.grads)
 
     return chunk
-
-
-def _move_average(average: Packed | None, params: Packed, decay: float | None) -> Packed | None:
-    if average is None or decay is None:
-        return None
-    return [decay * a + (1 - decay) * w for a, w in zip(average, params, strict=True)]
 
 
 def evaluated_params(state: TrainState) -> Params:

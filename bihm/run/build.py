@@ -17,16 +17,10 @@ from bihm.kernels.numerics import on_device
 from bihm.machine.layer_sizes import layer_sizes
 from bihm.machine.layers import Init, LayerSpec
 from bihm.machine.machine import Params, Structure, make_machine, split
+from bihm.machine.minibatches import ChunkPlan, binarise, plan_epoch
+from bihm.machine.optimizer import Optimizer, make_optimizer
 from bihm.machine.rules import Rule, make_rule
-from bihm.machine.training_step import (
-    ChunkPlan,
-    Optimizer,
-    TrainState,
-    binarise,
-    init_state,
-    make_optimizer,
-    plan_epoch,
-)
+from bihm.machine.training_step import TrainState, init_state
 from bihm.types import Array, Float, PRNGKey
 
 MOST_WEIGHTS = 10**9  # larger ones are typing errors, and would fill the memory before they fail

@@ -12,7 +12,8 @@ import numpy as np
 from bihm.config import PhaseConfig
 from bihm.errors import Interrupted, NumbersError
 from bihm.machine.likelihood import mean_and_sem
-from bihm.machine.training_step import Chunk, Rates, TrainState, evaluated_params, make_chunk
+from bihm.machine.optimizer import Rates
+from bihm.machine.training_step import Chunk, TrainState, evaluated_params, make_chunk
 from bihm.records.checkpoint import Checkpoint, Checkpoints
 from bihm.records.logbook import Logbook
 from bihm.records.progress import Progress

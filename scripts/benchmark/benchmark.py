@@ -38,7 +38,9 @@ from bihm.kernels.noise import uniforms
 from bihm.machine.layer_sizes import layer_sizes
 from bihm.machine.likelihood import log_weights
 from bihm.machine.machine import bind, parameter_names
-from bihm.machine.training_step import ChunkPlan, Rates, init_state, make_chunk
+from bihm.machine.minibatches import ChunkPlan
+from bihm.machine.optimizer import Rates
+from bihm.machine.training_step import init_state, make_chunk
 from bihm.run.build import make_keys, make_parts, rule_of
 from bihm.run.splits import TILE, block_size, estimate_split
 

@@ -15,8 +15,10 @@ from bihm.errors import ConfigError
 from bihm.machine.layers import Init
 from bihm.machine.likelihood import estimate_tile
 from bihm.machine.machine import bind, make_machine, split
+from bihm.machine.minibatches import plan_epoch
+from bihm.machine.optimizer import Rates, make_optimizer
 from bihm.machine.rules import make_rule
-from bihm.machine.training_step import Rates, init_state, make_chunk, make_optimizer, plan_epoch
+from bihm.machine.training_step import init_state, make_chunk
 from bihm.run.train import train
 
 K, BLOCK, ROWS = 10_000, 100, 6

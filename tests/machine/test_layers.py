@@ -19,15 +19,10 @@ from bihm.machine.machine import (
     parameter_names,
     split,
 )
+from bihm.machine.minibatches import plan_epoch
+from bihm.machine.optimizer import Rates, make_optimizer, penalise
 from bihm.machine.rules import make_rule
-from bihm.machine.training_step import (
-    Rates,
-    init_state,
-    make_chunk,
-    make_optimizer,
-    penalise,
-    plan_epoch,
-)
+from bihm.machine.training_step import init_state, make_chunk
 from bihm.run.build import make_parts
 
 UNITS, INPUTS = 5, 3

@@ -12,21 +12,10 @@ from tiny_machine import SIZES, VISIBLE, tiny_machine
 from bihm.kernels import packing
 from bihm.kernels.products import products_in
 from bihm.machine.machine import bind, split
+from bihm.machine.minibatches import ChunkPlan, binarise, epoch_order, plan_epoch, take_batch
+from bihm.machine.optimizer import Rates, learning_rate, make_optimizer, penalise
 from bihm.machine.rules import make_rule
-from bihm.machine.training_step import (
-    ChunkPlan,
-    Rates,
-    binarise,
-    epoch_order,
-    evaluated_params,
-    init_state,
-    learning_rate,
-    make_chunk,
-    make_optimizer,
-    penalise,
-    plan_epoch,
-    take_batch,
-)
+from bihm.machine.training_step import evaluated_params, init_state, make_chunk
 
 PATTERNS = np.array([[0, 0, 0, 1, 1], [1, 1, 1, 0, 0]], np.uint8)  # log 2 = 0.69 nats
 ROWS = PATTERNS[np.random.default_rng(0).integers(0, 2, 23)]

@@ -1,0 +1,55 @@
+"""Which rows a step sees: an epoch's order, its minibatches, and how it is cut into compiled calls."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from bihm.types import Array, Bits, PRNGKey, Rows
+
+
+def binarise(key: PRNGKey, rows: Rows, grey: bool) -> Bits[Array, "rows visible"]:
+    """Turn stored rows into bits; grey levels are drawn anew, P(x_i = 1) = level / 255."""
+    if not grey:
+        return rows.astype(jnp.float32)
+    noise = jax.random.uniform(key, rows.shape, jnp.float32)
+    return (noise * 255 < rows.astype(jnp.float32)).astype(jnp.float32)
+
+
+def epoch_order(key: PRNGKey, rows: int) -> Array:
+    """A random order of the rows, by one sort.
+
+    `jax.random.permutation` sorts twice, so that not even a tie of two 32-bit numbers favours a row.
+    """
+    return jnp.argsort(jax.random.bits(key, (rows,), jnp.uint32))
+
+
+def take_batch(
+    key: PRNGKey, rows: Rows, order: Array, index: Array, batch_size: int, grey: bool
+) -> Bits[Array, "batch visible"]:
+    """Minibatch number `index` of an epoch; the last ones start over at the front of the epoch's order."""
+    picked = (index * batch_size + jnp.arange(batch_size)) % rows.shape[0]
+    return binarise(key, rows[order[picked]], grey)
+
+
+class ChunkPlan(NamedTuple):
+    """How an epoch is cut: `chunks` compiled calls of `length` steps each."""
+
+    chunks: int
+    length: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.chunks * self.length
+
+
+def plan_epoch(rows: int, batch_size: int, longest: int) -> ChunkPlan:
+    """Cut an epoch into equal chunks of at most `longest` steps.
+
+    Every row is seen at least once an epoch. Where batches or chunks do not divide evenly, the last
+    steps take rows from the front of the epoch's own random order again: no row is dropped, and all
+    batches are full.
+    """
+    batches = -(-rows // batch_size)
+    chunks = -(-batches // longest)
+    return ChunkPlan(chunks, -(-batches // chunks))
