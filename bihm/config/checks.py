@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 from bihm.config.schema import MOST_LAYERS, Config, DatasetConfig, OptimConfig, SideConfig
 from bihm.errors import ConfigError
 
-RULES = ("bihm", "rws", "wake_sleep")
-LAYER_TYPES = ("sbn", "dsbn", "darn", "nade")
 MOST = 2**31 - 1  # what the machine counts with
 MOST_UNITS = 10**6
 
@@ -72,7 +71,6 @@ def check(config: Config) -> None:
         for i, size in enumerate(config.layers):
             _require_whole(f"layers[{i}]", size, most=MOST_UNITS)
     _check_dataset(config.dataset)
-    _check_model(config)
     _check_optim(config.optim)
     _require_one_of("init.weights", config.init.weights, ("authors", "glorot"))
     _require_one_of("init.visible_bias", config.init.visible_bias, ("constant", "data"))
@@ -81,6 +79,8 @@ def check(config: Config) -> None:
         _require_whole(f"eval.{key}", value, 2 if "outer" in key else 1)
     _require_whole("stop.patience", config.stop.patience)
     _require_number("checkpoint.every_seconds", config.checkpoint.every_seconds, zero=True)
+    _check_model(config)
+    _check_sides(config)
 
 
 def _check_dataset(dataset: DatasetConfig) -> None:
@@ -96,20 +96,30 @@ def _check_dataset(dataset: DatasetConfig) -> None:
 
 
 def _check_model(config: Config) -> None:
-    model = config.model
-    _require_one_of("model", model.name, RULES)
-    if model.q_update is not None:
-        _require(model.name == "rws", f"model.q_update belongs to model=rws, not {model.name}")
-        _require_one_of("model.q_update", model.q_update, ("wake", "sleep", "both"))
-    if model.sleep_batch_size is not None:
-        _require(model.name != "bihm", "model.sleep_batch_size has no meaning: bihm does not sleep")
-        _require_whole("model.sleep_batch_size", model.sleep_batch_size)
+    from bihm.machine.rules import (
+        RULES,  # jax takes a second to import: not for every mistyped word
+    )
+
+    name, options = config.model.name, asdict(config.model)
+    _require_one_of("model", name, RULES)
+    for option, value in options.items():
+        able = [rule for rule, spec in RULES.items() if option in spec.options]
+        if option != "name" and value is not None and name not in able:
+            raise ConfigError(f"model.{option} belongs to model={' or '.join(able)}, not {name}")
+    if config.model.q_update is not None:
+        _require_one_of("model.q_update", config.model.q_update, ("wake", "sleep", "both"))
+    _require_whole("model.sleep_batch_size", config.model.sleep_batch_size)
+
+
+def _check_sides(config: Config) -> None:
     for name, side, entries in (("p", config.p, config.depth + 1), ("q", config.q, config.depth)):
         _check_side(name, side, set(layer_types(side.layer, name, entries)))
 
 
 def _check_side(name: str, side: SideConfig, types: set[str]) -> None:
     """Refuse options of layers that make no sense, or that no layer of this side would read."""
+    from bihm.machine.layers import LAYERS
+
     _require_one_of(f"{name}.activation", side.activation, ("tanh", "sigmoid", "relu"))
     _require_one_of(f"{name}.order", side.order, ("natural", "random"))
     many = isinstance(side.hidden, list)
@@ -123,8 +133,8 @@ def _check_side(name: str, side: SideConfig, types: set[str]) -> None:
         not (many and "nade" in types),
         f"{name}.hidden must be one number where {name}.layer has nade, got {side.hidden}",
     )
-    readers = {"hidden": {"dsbn", "nade"}, "activation": {"dsbn"}, "order": {"darn", "nade"}}
-    for option, able in readers.items():
+    for option in ("hidden", "activation", "order"):
+        able = {kind for kind, layer in LAYERS.items() if option in layer.options}
         _require(
             getattr(side, option) == getattr(SideConfig, option) or bool(types & able),
             f"{name}.{option} has no meaning: {name}.layer has no {' or '.join(sorted(able))}",
@@ -137,6 +147,8 @@ def layer_types(given: Any, side: str, entries: int) -> list[str]:
     Raises:
         ConfigError: an unknown type, or a list of the wrong length.
     """
+    from bihm.machine.layers import LAYERS
+
     types = [given] * entries if isinstance(given, str) else given
     if not isinstance(types, list):
         raise ConfigError(f"{side}.layer must be a type or a list of types, got {given!r}")
@@ -145,7 +157,7 @@ def layer_types(given: Any, side: str, entries: int) -> list[str]:
         f"{side}.layer has {len(types)} entries; a machine of this depth needs {entries}",
     )
     for name in types:
-        _require_one_of(f"{side}.layer", name, LAYER_TYPES)
+        _require_one_of(f"{side}.layer", name, LAYERS)
     return types
 
 

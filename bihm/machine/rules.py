@@ -1,4 +1,4 @@
-"""The three training rules. This is the file to read, and the one to change.
+"""The training rules: the file to read first, and the one to change.
 
 Each rule is a function `(key, machine, x, ...) -> (loss, Info)` whose gradient is the rule's update
 direction with its sign turned. Samples and normalised weights are constants to the gradient, so
@@ -6,9 +6,10 @@ each layer's gradient is that of a logistic regression on weighted examples and 
 between stochastic layers.
 """
 
+import inspect
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -57,13 +58,14 @@ def rws(
     x: Bits[Array, "batch visible"],
     *,
     K: int,
-    q_update: str,
-    sleep_batch_size: int,
+    q_update: str = "both",
+    sleep_batch_size: int | None = None,
 ) -> tuple[Loss, Info]:
     """Reweighted wake-sleep (Bornschein & Bengio 2015, eqs. 5, 7 and 8), W_k = softmax_k(log w_k).
 
     p ascends sum_k W_k log p(x, h^k). q ascends sum_k W_k log q(h^k | x) ("wake"), log q(h' | x') on dreams
-    (x', h') ~ p ("sleep"), or half of each ("both").
+    (x', h') ~ p ("sleep"), or half of each ("both"). A step dreams `sleep_batch_size` rows, by
+    default as many as x has.
     """
     wake_key, sleep_key = jax.random.split(key)
     h, log_q = machine.sample_q(wake_key, x, K)
@@ -75,7 +77,7 @@ def rws(
     surrogate = W * log_p + wake_rate * W * log_q if wake_rate else W * log_p
     loss = -jnp.mean(jnp.sum(surrogate, axis=0))
     if q_update != "wake":
-        loss += (1 - wake_rate) * _sleep_loss(sleep_key, machine, sleep_batch_size)
+        loss += (1 - wake_rate) * _sleep_loss(sleep_key, machine, sleep_batch_size or x.shape[0])
     return loss, _info(log_w)
 
 
@@ -85,16 +87,17 @@ def wake_sleep(
     x: Bits[Array, "batch visible"],
     *,
     K: int,
-    sleep_batch_size: int,
+    sleep_batch_size: int | None = None,
 ) -> tuple[Loss, Info]:
     """Wake-sleep (Hinton et al. 1995): p ascends log p(x, h), h ~ q; q ascends log q(h' | x'), dreams ~ p.
 
     K = 1 is the classic rule; more samples average its wake phase, with the same mean.
+    `sleep_batch_size` is as in `rws`.
     """
     wake_key, sleep_key = jax.random.split(key)
     h, log_q = machine.sample_q(wake_key, x, K)
     log_p = machine.log_p(x, h)
-    loss = -jnp.mean(log_p) + _sleep_loss(sleep_key, machine, sleep_batch_size)
+    loss = -jnp.mean(log_p) + _sleep_loss(sleep_key, machine, sleep_batch_size or x.shape[0])
     return loss, _info(log_p - log_q)
 
 
@@ -104,10 +107,34 @@ def _sleep_loss(key: PRNGKey, machine: HelmholtzMachine, batch_size: int) -> Los
     return -jnp.mean(machine.log_q(x, h))
 
 
-def make_rule(name: str, *, K: int, q_update: str = "both", sleep_batch_size: int = 1) -> Rule:
-    """Choose a rule by its name in a configuration."""
-    if name == "bihm":
-        return partial(bihm, K=K)
-    if name == "rws":
-        return partial(rws, K=K, q_update=q_update, sleep_batch_size=sleep_batch_size)
-    return partial(wake_sleep, K=K, sleep_batch_size=sleep_batch_size)
+class RuleSpec(NamedTuple):
+    """A rule that a configuration can ask for with `model=NAME`."""
+
+    loss: Callable[..., tuple[Loss, Info]]  # its keyword arguments are K and the keys `model.*`
+    likelihood: str = "log_p"  # the estimate that it ascends and that early stopping watches
+
+    @property
+    def options(self) -> set[str]:
+        """The keys of `model` that it reads: its keyword-only arguments, save for K."""
+        arguments = inspect.signature(self.loss).parameters.values()
+        return {one.name for one in arguments if one.kind == one.KEYWORD_ONLY} - {"K"}
+
+    @property
+    def has_p_star(self) -> bool:
+        """Whether its model is p*, so that 2 log Z and samples of p* have a meaning."""
+        return self.likelihood == "log_p_tilde_star"
+
+
+# Every rule there is. Whoever wants another one writes its function above and its name here.
+RULES = {
+    "bihm": RuleSpec(bihm, likelihood="log_p_tilde_star"),
+    "rws": RuleSpec(rws),
+    "wake_sleep": RuleSpec(wake_sleep),
+}
+
+
+def make_rule(name: str, *, K: int, **options: Any) -> Rule:
+    """The rule of this name with its options; those that it does not have are left out."""
+    spec = RULES[name]
+    own = {key: value for key, value in options.items() if key in spec.options}
+    return partial(spec.loss, K=K, **own)

@@ -2,6 +2,7 @@
 
 import math
 import os
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +20,7 @@ from bihm.machine.layers import Init, LayerSpec
 from bihm.machine.machine import Params, Structure, make_machine, split
 from bihm.machine.minibatches import ChunkPlan, binarise, plan_epoch
 from bihm.machine.optimizer import Optimizer, make_optimizer
-from bihm.machine.rules import Rule, make_rule
+from bihm.machine.rules import RULES, Rule, make_rule
 from bihm.machine.training_step import TrainState, init_state
 from bihm.types import Array, Float, PRNGKey
 
@@ -53,7 +54,7 @@ class Run(NamedTuple):
     @property
     def score(self) -> str:
         """The estimate that early stopping watches: of the rule's own likelihood."""
-        return "log_p_tilde_star" if self.config.model.name == "bihm" else "log_p"
+        return RULES[self.config.model.name].likelihood
 
 
 def read_dataset(config: Config) -> Dataset:
@@ -180,7 +181,7 @@ def _evaluation_period(config: Config, dataset: Dataset, plan: ChunkPlan) -> int
     """
     every = phases(config)
     evaluation = len(dataset.valid) * config.eval.K
-    if config.model.name == "bihm":
+    if has_p_star(config):
         evaluation += config.eval.z_outer * (config.eval.z_inner + 1)
     training = plan.steps_per_epoch * config.batch_size * min(phase.K or 1 for phase in every)
     period = math.ceil(0.56 * evaluation / (0.02 * training))
@@ -219,10 +220,15 @@ def phases(config: Config) -> list[PhaseConfig]:
 
 
 def rule_of(config: Config, K: int) -> Rule:
-    """The training rule with its options."""
-    model = config.model
-    dreams = config.batch_size if model.sleep_batch_size is None else model.sleep_batch_size
-    return make_rule(model.name, K=K, q_update=model.q_update or "both", sleep_batch_size=dreams)
+    """The training rule with its options; what is null takes the rule's own default."""
+    options = asdict(config.model)
+    name = options.pop("name")
+    return make_rule(name, K=K, **{k: v for k, v in options.items() if v is not None})
+
+
+def has_p_star(config: Config) -> bool:
+    """Whether the run's model is p*, so that 2 log Z and samples of p* have a meaning."""
+    return RULES[config.model.name].has_p_star
 
 
 def split_rows(dataset: Dataset, split_name: str) -> np.ndarray:

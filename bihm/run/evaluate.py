@@ -13,7 +13,7 @@ from bihm.machine.likelihood import LogZ
 from bihm.machine.machine import Params, Structure
 from bihm.records.results import block_of, per_example_arrays
 from bihm.records.run_files import read_json, write_json
-from bihm.run.build import Keys, make_keys, split_rows
+from bihm.run.build import Keys, has_p_star, make_keys, split_rows
 from bihm.run.load import Trained
 from bihm.run.splits import Report, block_size, estimate_log_z, estimate_split
 
@@ -22,7 +22,7 @@ def final_log_z(
     config: Config, keys: Keys, structure: Structure, params: Params, report: Report
 ) -> LogZ | None:
     """2 log Z with the final number of samples; None for a rule without p*."""
-    if config.model.name != "bihm":
+    if not has_p_star(config):
         return None
     outer, inner = config.eval.final_z_outer, config.eval.z_inner
     return estimate_log_z(keys.log_z, structure, params, outer, inner, report)

@@ -18,7 +18,7 @@ from bihm.records.checkpoint import Checkpoint, Checkpoints
 from bihm.records.logbook import Logbook
 from bihm.records.progress import Progress
 from bihm.run import images
-from bihm.run.build import Run, phases, rule_of, split_rows
+from bihm.run.build import Run, has_p_star, phases, rule_of, split_rows
 from bihm.run.splits import block_size, estimate_log_z, estimate_split
 from bihm.run.step_sums import StepSums
 from bihm.signals import StopRequest
@@ -175,7 +175,7 @@ class TrainingLoop:
             scalars[f"valid/{name}"], sem = mean_and_sem(values)
             if name.startswith("log"):
                 scalars[f"valid/{name}_sem"] = sem
-        if config.model.name == "bihm":
+        if has_p_star(config):
             outer, inner = config.eval.z_outer, config.eval.z_inner
             log_z = estimate_log_z(
                 run.keys.log_z, run.structure, params, outer, inner, self.heed_signals

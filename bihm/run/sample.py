@@ -17,7 +17,7 @@ from bihm.errors import ConfigError
 from bihm.machine import sampling
 from bihm.machine.machine import Params, Structure, bind
 from bihm.records.pictures import GAP_GREY, sample_grid
-from bihm.run.build import split_rows
+from bihm.run.build import has_p_star, split_rows
 from bihm.run.load import read_run
 from bihm.run.masks import Layout, observed_pixels
 from bihm.types import Array, PRNGKey
@@ -104,7 +104,7 @@ def _check(options: Options, config: Config) -> str:
     if not 0 <= options.seed < 2**32:
         raise ConfigError(f"seed must lie in 0 .. 2**32 - 1, got {options.seed}")
     rule = config.model.name
-    if method != "ancestral" and rule != "bihm":
+    if method != "ancestral" and not has_p_star(config):
         raise ConfigError(
             f"method={method} samples p*, which only model=bihm has; this run's model is {rule}, "
             "and method=ancestral samples its p"

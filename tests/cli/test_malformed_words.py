@@ -145,7 +145,7 @@ CHOICES = [
     (T + "experiment=bihm_adult", 3, "adult.npz is missing: run `bihm-data fetch adult`"),
     (T + "model.q_update=wake", 2, "model.q_update belongs to model=rws, not bihm"),
     (T + "model=rws model.q_update=up", 2, "model.q_update must be one of wake, sleep, both"),
-    (T + "model.sleep_batch_size=4", 2, "model.sleep_batch_size has no meaning"),
+    (T + "model.sleep_batch_size=4", 2, "model.sleep_batch_size belongs to"),
     (T + "model=rws model.sleep_batch_size=0", 2, "model.sleep_batch_size must be at least 1"),
     (T + "p.layer=foo", 2, "p.layer must be one of sbn, dsbn, darn, nade, got 'foo'"),
     (T + "p.layer=null", 2, "p.layer must be a type or a list of types, got None"),

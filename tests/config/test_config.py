@@ -120,7 +120,7 @@ WRONG = {
     "eval.final_z_outer=1": "eval.final_z_outer must be at least 2",
     "stop.patience=0": "stop.patience must be at least 1",
     "model.q_update=wake": "model.q_update belongs to model=rws",
-    "model.sleep_batch_size=4": "bihm does not sleep",
+    "model.sleep_batch_size=4": "belongs to model=rws or wake_sleep, not bihm",
     "p.layer=foo": "p.layer must be one of",
     "p.layer=[sbn,sbn]": "p.layer has 2 entries; a machine of this depth needs 13",
     "q.layer=3": "q.layer must be a type or a list of types",

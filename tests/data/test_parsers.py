@@ -12,12 +12,13 @@ from hypothesis.extra.numpy import arrays
 from omegaconf import OmegaConf
 
 from bihm.cli.keyvalue import parse as parse_words
-from bihm.config.checks import LAYER_TYPES, layer_types
+from bihm.config.checks import layer_types
 from bihm.config.read import parse as parse_config
 from bihm.config.schema import register
 from bihm.data import archive, catalogue, files, parse, text
 from bihm.errors import BihmError, ConfigError, DataError
 from bihm.machine.layer_sizes import layer_sizes
+from bihm.machine.layers import LAYERS
 
 quick = settings(
     max_examples=30,
@@ -193,7 +194,7 @@ def test_sizes_by_rule_are_positive_and_a_deeper_machine_only_adds_layers(depth,
 
 
 kinds = st.one_of(
-    st.sampled_from(LAYER_TYPES), st.lists(st.sampled_from(LAYER_TYPES) | plain, max_size=4)
+    st.sampled_from(sorted(LAYERS)), st.lists(st.sampled_from(sorted(LAYERS)) | plain, max_size=4)
 )
 
 
@@ -202,10 +203,10 @@ kinds = st.one_of(
 def test_layer_lists_name_one_type_a_layer_or_are_a_config_error(given_, entries):
     types = outcome(ConfigError, layer_types, given_, "p", entries)
     if types is None:
-        assert given_ not in LAYER_TYPES
+        assert given_ not in list(LAYERS)
         return
     assert len(types) == entries
-    assert set(types) <= set(LAYER_TYPES)
+    assert set(types) <= set(LAYERS)
 
 
 @dataclass

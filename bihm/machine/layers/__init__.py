@@ -1,7 +1,5 @@
 """The conditionals p(h | y): what a machine is made of."""
 
-from collections.abc import Callable
-
 import numpy as np
 
 from bihm.machine.layers.conditional import Conditional, Init, LayerSpec
@@ -11,7 +9,8 @@ from bihm.machine.layers.nade import Nade
 from bihm.machine.layers.order import free_numbers
 from bihm.machine.layers.sbn import Sbn
 
-LAYERS: dict[str, Callable[..., Conditional]] = {
+# Every type there is. Whoever wants another one writes a file like sbn.py and its name here.
+LAYERS: dict[str, type[Conditional]] = {
     "sbn": Sbn,
     "dsbn": Dsbn,
     "darn": Darn,

@@ -1,6 +1,6 @@
 """What every conditional p(h | y) shares: its protocol, how its numbers start, and its linear part.
 
-A conditional is anything with the five members of `Conditional`. It owes its callers no more than that: it
+A conditional is anything with the members of `Conditional`. It owes its callers no more than that: it
 need not factorise over its units, and nothing outside this package assumes that it does. All randomness
 comes in as `noise`, one uniform number per unit, so that a sample is a function of its arguments and
 one draw can serve a whole machine.
@@ -8,7 +8,7 @@ one draw can serve a whole machine.
 With `n_inputs = 0` a conditional is a prior: `y` then has an empty last axis.
 """
 
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
@@ -23,8 +23,18 @@ from bihm.types import Array, Bits, Float
 class Conditional(Protocol):
     """p(h | y) over `n_units` bits given `n_inputs` bits."""
 
+    options: ClassVar[frozenset[str]]  # which of `hidden`, `activation` and `order` it reads
     n_inputs: int
     n_units: int
+
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        n_inputs: int,
+        n_units: int,
+        init: "Init",
+        spec: "LayerSpec",
+    ) -> None: ...
 
     def sample(
         self, noise: Float[Array, "*lead units"], y: Bits[Array, "*lead_y inputs"]

@@ -1,5 +1,7 @@
 """The autoregressive sigmoid belief net: each unit sees the input and the units before it."""
 
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,6 +29,8 @@ class Darn(nnx.Module):
     Evaluation is one product for W y and one for A h, each with the leading axes its own argument has. A
     sample draws unit after unit, O(units) work each.
     """
+
+    options: ClassVar[frozenset[str]] = frozenset({"order"})
 
     def __init__(
         self, rng: np.random.Generator, n_inputs: int, n_units: int, init: Init, spec: LayerSpec

@@ -1,6 +1,7 @@
 """The sigmoid belief net with deterministic layers between its input and its logits."""
 
 import itertools
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +30,8 @@ class Dsbn(nnx.Module):
     As in Bornschein & Bengio 2015. The gradient of log p(h | y) goes through z: these layers draw
     nothing. A prior has no input to transform, and is a plain sigmoid belief net.
     """
+
+    options: ClassVar[frozenset[str]] = frozenset({"hidden", "activation"})
 
     def __init__(
         self, rng: np.random.Generator, n_inputs: int, n_units: int, init: Init, spec: LayerSpec

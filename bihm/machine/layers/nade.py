@@ -1,5 +1,7 @@
 """The conditional neural autoregressive distribution estimator: hidden units that follow the bits drawn."""
 
+from typing import ClassVar
+
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -28,6 +30,8 @@ class Nade(nnx.Module):
     The conditional form of Bornschein & Bengio 2015. Here `w` is B, `u` is C, and row i of `v` and
     of `m` belongs to unit i. Evaluation and sampling walk over the units, O(hidden) work each.
     """
+
+    options: ClassVar[frozenset[str]] = frozenset({"hidden", "order"})
 
     def __init__(
         self, rng: np.random.Generator, n_inputs: int, n_units: int, init: Init, spec: LayerSpec

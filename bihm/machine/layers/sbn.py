@@ -1,5 +1,7 @@
 """The sigmoid belief net, whose units are independent given its input."""
 
+from typing import ClassVar
+
 import numpy as np
 from flax import nnx
 
@@ -10,6 +12,8 @@ from bihm.types import Array, Bits, Float
 
 class Sbn(nnx.Module):
     """Sigmoid belief net: p(h_i = 1 | y) = s(b + W y)_i, factorised (Neal 1992)."""
+
+    options: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(
         self, rng: np.random.Generator, n_inputs: int, n_units: int, init: Init, spec: LayerSpec
