@@ -161,15 +161,6 @@ def _equations(jaxpr):
                     yield from _equations(inner)
 
 
-def test_no_key_is_used_twice_in_a_step():
-    structure, params = split(tiny_machine())
-    x = jnp.zeros((4, VISIBLE))
-    for name in ("bihm", "rws", "wake_sleep"):
-        rule = make_rule(name, K=3, sleep_batch_size=2)
-        with jax.debug_key_reuse(True):
-            jax.jit(lambda key, rule=rule: rule(key, bind(structure, params), x))(jax.random.key(0))
-
-
 def test_grey_rows_are_drawn_anew_with_their_level_as_probability():
     rows = jnp.tile(jnp.asarray([[0, 51, 204, 255]], jnp.uint8), (20_000, 1))
     a, b = (binarise(jax.random.key(i), rows, True) for i in range(2))

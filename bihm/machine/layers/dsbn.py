@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from bihm.kernels.bernoulli import bernoulli_log_prob, bernoulli_sample
 from bihm.kernels.numerics import on_device
 from bihm.kernels.products import affine, affine_of_bits
 from bihm.machine.layers.conditional import (
@@ -19,12 +18,13 @@ from bihm.machine.layers.conditional import (
     initial_bias,
     input_weights,
 )
+from bihm.machine.layers.factorised import Factorised
 from bihm.types import Array, Bits, Float
 
 ACTIVATIONS = {"tanh": jnp.tanh, "sigmoid": jax.nn.sigmoid, "relu": jax.nn.relu}
 
 
-class Dsbn(nnx.Module):
+class Dsbn(Factorised):
     """p(h_i = 1 | y) = s(b + W z)_i, z = f(c + U y), with one or more layers like z.
 
     As in Bornschein & Bengio 2015. The gradient of log p(h | y) goes through z: these layers draw
@@ -61,20 +61,3 @@ class Dsbn(nnx.Module):
         for u, c in others:
             z = f(affine(z, u[...], c[...]))
         return affine(z, self.w[...], self.b[...])
-
-    def sample(
-        self, noise: Float[Array, "*lead units"], y: Bits[Array, "*lead_y inputs"]
-    ) -> Bits[Array, "*lead units"]:
-        return bernoulli_sample(noise, self.logits(y))
-
-    def log_prob(
-        self, h: Bits[Array, "*lead_h units"], y: Bits[Array, "*lead_y inputs"]
-    ) -> Float[Array, "*lead"]:
-        return bernoulli_log_prob(h, self.logits(y))
-
-    def sample_and_log_prob(
-        self, noise: Float[Array, "*lead units"], y: Bits[Array, "*lead_y inputs"]
-    ) -> tuple[Bits[Array, "*lead units"], Float[Array, "*lead"]]:
-        logits = self.logits(y)
-        h = bernoulli_sample(noise, logits)
-        return h, bernoulli_log_prob(h, logits)
