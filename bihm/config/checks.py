@@ -65,7 +65,7 @@ def check(config: Config) -> None:
     for name in ("K", "batch_size", "epochs"):
         _require_whole(name, getattr(config, name))
     _require(0 <= config.seed < 2**32, f"seed must lie in 0 .. 2**32 - 1, got {config.seed}")
-    _require_one_of("precision", config.precision, ("f32", "bf16"))
+    _require_one_of("precision", config.precision, ("f32", "tf32", "bf16"))
     _require_number("max_seconds", config.max_seconds, zero=False)
     if config.layers is not None:
         for i, size in enumerate(config.layers):

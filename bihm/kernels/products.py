@@ -1,4 +1,8 @@
-"""Matrix products and their derivatives, in float32 or with factors in bfloat16."""
+"""Matrix products and their derivatives, each with the precision that was asked for.
+
+Without an explicit precision jax multiplies float32 numbers in TF32 on newer NVIDIA cards and in bfloat16
+on TPUs. So no file but this one multiplies matrices, and here every product names its precision.
+"""
 
 from contextlib import AbstractContextManager
 from typing import Any
@@ -9,29 +13,48 @@ from jax.experimental.layout import Layout, with_layout_constraint
 
 from bihm.types import Array, Bits, Float
 
-PRECISIONS = {"f32": None, "bf16": "BF16_BF16_F32"}  # jax's names; None is its default
+PRECISIONS = {"f32": "highest", "tf32": "tensorfloat32", "bf16": "BF16_BF16_F32"}  # jax's names
 
 
 def product(
     y: Float[Array, "*lead inputs"], w: Float[Array, "inputs units"]
 ) -> Float[Array, "*lead units"]:
     """`y W`, one row per leading index, in the arithmetic of `products_in`; summed in float32."""
-    return jnp.matmul(*_rounded(y, w), preferred_element_type=y.dtype)
+    y, w = _rounded(y, w)
+    return jnp.matmul(y, w, precision=_precision(), preferred_element_type=jnp.float32)
+
+
+def small_product(a: Float[Array, "..."], b: Float[Array, "..."]) -> Float[Array, "..."]:
+    """`a @ b` within a loop over units, whose factors are not rounded one by one on a processor."""
+    return jnp.matmul(a, b, precision=_precision())
+
+
+def sum_of_products(
+    a: Float[Array, "..."], b: Float[Array, "..."], axes: int | tuple[tuple[int, ...], ...]
+) -> Float[Array, "..."]:
+    """`numpy.tensordot(a, b, axes)`, not rounded on a processor either."""
+    return jnp.tensordot(a, b, axes, precision=_precision())
 
 
 def products_in(precision: str) -> AbstractContextManager[Any]:
-    """Within it matrix products are those of "f32" or "bf16": factors in bfloat16, sums in float32.
+    """Within it matrix products are those of "f32", "tf32" or "bf16"; outside, and by default, of "f32".
 
-    Nothing else changes: what is summed, compared or updated is float32 in both.
+    f32: float32 on every device. tf32: factors rounded to 10 bits on NVIDIA cards since 2020, which have
+    fast products of such; elsewhere as precise or more. bf16: factors in bfloat16. Sums are float32 in
+    all of them, and nothing else changes: what is compared or updated is float32.
     """
     context: AbstractContextManager[Any] = jax.default_matmul_precision(PRECISIONS[precision])
     return context
 
 
+def _precision() -> str:
+    asked: str | None = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+    return PRECISIONS["f32"] if asked is None else asked
+
+
 def _rounded(*factors: Array) -> tuple[Array, ...]:
     # On a processor the compiler knows this arithmetic only by the types of the factors.
-    asked: str | None = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
-    half = asked == PRECISIONS["bf16"]
+    half = _precision() == PRECISIONS["bf16"]
     return tuple(x.astype(jnp.bfloat16) for x in factors) if half else factors
 
 
@@ -61,14 +84,17 @@ def _affine_forward(y: Array, w: Array, b: Array) -> tuple[Array, Array]:
 
 def _affine_backward(y: Array, d: Array) -> tuple[None, Array, Array]:
     y, d = (x.reshape(-1, x.shape[-1]) for x in (y, d))
-    dtype, (y, d) = d.dtype, _rounded(y, d)
+    y, d = _rounded(y, d)
     transposed, ones = y.T, jnp.ones(len(d), d.dtype)
     if y.dtype == jnp.bfloat16 and jax.default_backend() == "cpu":
         # A processor has fast bfloat16 products, but not with columns, as which the compiler would read
         # y^T, and not of a vector: so y is transposed in memory, and 1^T d is computed eight times.
         transposed = with_layout_constraint(transposed, Layout((0, 1)))
         ones = jnp.ones((8, len(d)), d.dtype)
-    d_w, d_b = (jnp.matmul(x, d, preferred_element_type=dtype) for x in (transposed, ones))
+    d_w, d_b = (
+        jnp.matmul(x, d, precision=_precision(), preferred_element_type=jnp.float32)
+        for x in (transposed, ones)
+    )
     return None, d_w, d_b.reshape(-1, d.shape[-1])[0]
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from jax.nn import logsumexp
 
 from bihm.kernels.compiled import fast_jit
+from bihm.kernels.products import products_in
 from bihm.machine.machine import HelmholtzMachine, Params, Structure, bind
 from bihm.types import AnyArray, Array, Bits, Float, PRNGKey
 
@@ -109,7 +110,8 @@ def estimate_tile(
         live = jnp.arange(block) < K - i * block  # the last block may reach beyond K
         return add_weights(sums, jnp.where(live[:, None], log_w, -jnp.inf))
 
-    sums = jax.lax.fori_loop(0, count_blocks(K, block), add_block, no_weights(x.shape[0]))
+    with products_in("f32"):  # whatever the user asks of jax
+        sums = jax.lax.fori_loop(0, count_blocks(K, block), add_block, no_weights(x.shape[0]))
     return estimates_of(sums, K)
 
 
@@ -125,9 +127,11 @@ def log_z_tile(
     """
     machine = bind(structure, params)
     outer_key, inner_key = jax.random.split(key)
-    x, h = machine.sample_p(outer_key, outer)
-    first = machine.log_p(x, h) - machine.log_q(x, h)
-    return log_z_terms(jnp.concatenate([first[None], log_weights(inner_key, machine, x, inner)]))
+    with products_in("f32"):  # whatever the user asks of jax
+        x, h = machine.sample_p(outer_key, outer)
+        first = machine.log_p(x, h) - machine.log_q(x, h)
+        others = log_weights(inner_key, machine, x, inner)
+    return log_z_terms(jnp.concatenate([first[None], others]))
 
 
 def log_z_terms(log_w: Float[Array, "latents outer"]) -> Float[Array, " outer"]:

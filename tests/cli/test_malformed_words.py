@@ -94,7 +94,7 @@ VALUES = [
     (T + "layers=[10000000]", 2, "layers[0] must be at most 1000000"),
     (T + "layers=[1000000,1000000]", 2, "make 2.0e+12 weights; the most is 1e+09"),
     (T + "layers=[30] depth=3", 2, "depth=3 disagrees with the 1 sizes of layers=[30]"),
-    (T + "precision=f16", 2, "precision must be one of f32, bf16, got 'f16'"),
+    (T + "precision=f16", 2, "precision must be one of f32, tf32, bf16, got 'f16'"),
     (T + "batch_size=0", 2, "batch_size must be at least 1, got 0"),
     (T + "batch_size=1398", 2, "batch_size=1398 is larger than the 1397 training rows of digits"),
     (T + "epochs=99999999999999999999", 2, "epochs must be at most"),

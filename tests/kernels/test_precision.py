@@ -1,6 +1,8 @@
 """float32 estimates of trained models against the same samples weighed in float64."""
 
+import ast
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -13,11 +15,11 @@ from bihm import runtime
 from bihm.data import load
 from bihm.errors import ConfigError
 from bihm.machine.layers import Init
-from bihm.machine.likelihood import estimate_tile
+from bihm.machine.likelihood import estimate_tile, log_z_tile
 from bihm.machine.machine import bind, make_machine, split
 from bihm.machine.minibatches import plan_epoch
 from bihm.machine.optimizer import Rates, make_optimizer
-from bihm.machine.rules import make_rule
+from bihm.machine.rules import RULES, make_rule
 from bihm.machine.training_step import init_state, make_chunk
 from bihm.run.train import train
 
@@ -133,3 +135,96 @@ def test_a_run_says_when_bfloat16_is_slower(tmp_path, monkeypatch, caplog):
         with pytest.raises(ConfigError, match="far enough"):
             train(tiny(precision=precision), tmp_path / f"{precision}-{lacks}")
         assert ("is slower than f32 here" in caplog.text) == (precision == "bf16" and lacks)
+
+
+def products_of(program, *arguments):
+    """The precision that each matrix product of a traced program asks for, inner programs included."""
+
+    def walk(jaxpr):
+        for equation in jaxpr.eqns:
+            if equation.primitive.name == "dot_general":
+                yield equation.params["precision"]
+            for value in equation.params.values():
+                for inner in value if isinstance(value, list | tuple) else [value]:
+                    inner = getattr(inner, "jaxpr", inner)
+                    if hasattr(inner, "eqns"):
+                        yield from walk(inner)
+
+    found = list(walk(jax.make_jaxpr(program)(*arguments).jaxpr))
+    assert found
+    return set(found)
+
+
+HIGHEST = (jax.lax.Precision.HIGHEST, jax.lax.Precision.HIGHEST)
+TF32 = (jax.lax.Precision.HIGH, jax.lax.Precision.HIGH)
+
+
+@pytest.fixture(scope="module")
+def of_all_layers():
+    kinds = (["dsbn", "nade", "darn", "sbn"], ["nade", "darn", "sbn"])
+    return split(make_machine(np.random.default_rng(0), 6, [5, 4, 3], *kinds, Init()))
+
+
+@pytest.mark.parametrize(
+    ("precision", "asked"),
+    [("f32", HIGHEST), ("tf32", TF32), ("bf16", jax.lax.DotAlgorithmPreset.BF16_BF16_F32)],
+)
+@pytest.mark.parametrize("rule", RULES)
+def test_every_product_of_a_training_step_asks_for_its_precision(
+    rule, precision, asked, of_all_layers
+):
+    structure, params = of_all_layers
+    optimizer = make_optimizer("adam", clip=1.0, l1=1e-3, l2=0.0, average=0.9)
+    chunk = make_chunk(
+        structure, make_rule(rule, K=3), optimizer, plan_epoch(8, 4, 100),
+        batch_size=4, grey=False, precision=precision,
+    )  # fmt: skip
+    arguments = (
+        init_state(params, optimizer),
+        jax.random.key(0),
+        jnp.zeros((8, 6), jnp.uint8),
+        Rates.of(1.0, 1.0, 0, 1),
+    )
+    with jax.default_matmul_precision("bfloat16"):  # the user's own wish for other programs
+        assert products_of(chunk.__wrapped__, *arguments) == {asked}
+
+
+@pytest.mark.parametrize("wish", [None, "bfloat16", "tensorfloat32"])
+def test_every_product_of_an_estimate_is_float32(wish, of_all_layers):
+    structure, params = of_all_layers
+    x, key = jnp.zeros((4, 6)), jax.random.key(0)
+
+    def estimates(params):
+        K = jnp.asarray(10, jnp.int32)
+        return (
+            estimate_tile.__wrapped__(key, structure, params, x, K, block=5),
+            log_z_tile.__wrapped__(key, structure, params, outer=4, inner=3),
+        )
+
+    with jax.default_matmul_precision(wish):
+        assert products_of(estimates, params) == {HIGHEST}
+
+
+def test_a_machine_on_its_own_multiplies_in_float32(of_all_layers):
+    structure, params = of_all_layers
+
+    def log_p(params):
+        machine = bind(structure, params)
+        h, log_q = machine.sample_q(jax.random.key(0), jnp.zeros((4, 6)), 3)
+        return machine.log_p(jnp.zeros((4, 6)), h).sum() - log_q.sum()
+
+    assert products_of(jax.grad(log_p), params) == {HIGHEST}
+
+
+def test_no_other_file_multiplies_matrices():
+    """By any of jax's names or by the operator: a product elsewhere would not say its precision."""
+    package = Path(runtime.__file__).parent
+    found = {}
+    for path in package.rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        operators = [node for node in ast.walk(tree) if isinstance(node, ast.MatMult)]
+        names = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        names &= {"matmul", "dot", "einsum", "tensordot", "vdot", "dot_general", "inner"}
+        if operators or names:
+            found[path.name] = names
+    assert found == {"products.py": {"matmul", "tensordot"}}

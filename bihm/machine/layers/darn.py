@@ -9,7 +9,7 @@ from flax import nnx
 from jax.lax import stop_gradient
 
 from bihm.kernels.bernoulli import bernoulli_log_prob, bernoulli_sample
-from bihm.kernels.products import product
+from bihm.kernels.products import product, small_product
 from bihm.machine.layers.conditional import (
     Init,
     LayerSpec,
@@ -82,7 +82,7 @@ class Darn(nnx.Module):
 
         def draw(h: Float[Array, "units flat"], step: tuple[Array, ...]) -> tuple[Array, None]:
             i, noise_i, base_i, row = step
-            h_i = bernoulli_sample(noise_i, base_i + row @ h)
+            h_i = bernoulli_sample(noise_i, base_i + small_product(row, h))
             return jax.lax.dynamic_update_index_in_dim(h, h_i, i, 0), None
 
         steps = (jnp.arange(self.n_units), *flat, rows)

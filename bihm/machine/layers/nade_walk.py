@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from bihm.kernels.bernoulli import bernoulli_sample
 from bihm.kernels.numerics import in_rank, sum_to
+from bihm.kernels.products import small_product, sum_of_products
 from bihm.machine.layers.conditional import plus
 from bihm.types import Array, Bits, Float
 
@@ -63,7 +64,7 @@ def _draw(
         state, h_before = carry
         noise_i, linear_i, v_i, row_before = step
         state = form.move(state, h_before, row_before)
-        term = form.activate(state) @ v_i
+        term = small_product(form.activate(state), v_i)
         h_i = bernoulli_sample(noise_i, linear_i + term)
         return (state, h_i), (h_i, term)
 
@@ -89,7 +90,7 @@ def _visit(form: Form, base: Array, m: Array, h: Array, v: Array) -> Array:
     def visit(state: Float[Array, "*lead hidden"], step: tuple[Array, ...]) -> tuple[Array, Array]:
         h_before, v_i, row_before = step
         state = form.move(state, h_before, row_before)
-        return state, form.activate(state) @ v_i
+        return state, small_product(form.activate(state), v_i)
 
     start = form.carry(plus(base, jnp.zeros((*h.shape[1:], base.shape[-1]), base.dtype)))
     _, terms = jax.lax.scan(visit, start, (_before(h), v, form.carry(_before(m))))
@@ -135,10 +136,10 @@ def _visit_back(
         state = form.move(state, h_i, row_i)
         z = form.activate(state)
         later = later + _outer(g_i, v_i) * z * (1 - z)
-        d_m_before = jnp.tensordot(jnp.broadcast_to(h_before, lead), later, len(lead))
-        return (state, later), (jnp.tensordot(g_i, z, len(lead)), d_m_before)
+        d_m_before = sum_of_products(jnp.broadcast_to(h_before, lead), later, len(lead))
+        return (state, later), (sum_of_products(g_i, z, len(lead)), d_m_before)
 
-    last = plus(base, jnp.tensordot(h, m, ((0,), (0,))))
+    last = plus(base, sum_of_products(h, m, ((0,), (0,))))
     start = (form.carry(last), jnp.zeros((*lead, base.shape[-1]), base.dtype))
     steps = (h, _before(h), g, v, form.carry(-m))
     (_, d_hidden), (d_v, d_m_before) = jax.lax.scan(visit, start, steps, reverse=True)
