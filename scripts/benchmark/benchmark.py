@@ -201,7 +201,7 @@ def main() -> None:
 
 def measure(arguments: argparse.Namespace, overrides: list[str], cache: Path) -> dict[str, Numbers]:
     """The parts that were asked for, each a row of numbers."""
-    from benchmark_runs import peak_memory, share_of_training, time_start
+    from runs import peak_memory, share_of_training, time_start
 
     config, rounds, steps = read_config(overrides), arguments.rounds, arguments.steps
     result = {}

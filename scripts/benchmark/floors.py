@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from bihm.kernels.compiled import fast_jit
 
+FLOAT32 = jax.lax.Precision.HIGHEST  # on cards, too, whatever the program itself asks for
 # The shapes of both operands, dimension numbers, times.
 Product = tuple[tuple[int, ...], tuple[int, ...], Any, int]
 
@@ -61,9 +62,9 @@ def floor_of(program: Callable[..., Any], *arguments: Any) -> tuple[Callable[[],
                 # Depend on the turn before, or the compiler would do the product once.
                 nothing = 0 * acc.ravel()[0]
                 a, b = (a + nothing, b) if a.size < b.size else (a, b + nothing)
-                return jax.lax.dot_general(a, b, numbers)
+                return jax.lax.dot_general(a, b, numbers, precision=FLOAT32)
 
-            first = jax.lax.dot_general(a, b, numbers)
+            first = jax.lax.dot_general(a, b, numbers, precision=FLOAT32)
             results.append(jax.lax.fori_loop(1, times, once, first) if times > 1 else first)
         return results
 
