@@ -9,18 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from document_texts import EXAMPLES, ROOT, commands_in, section
 
-ROOT = Path(__file__).parents[2]
-TEXT = (ROOT / "CONTRIBUTING.md").read_text()
 STEP = re.compile(
     r'<!-- (append|write|insert before "(.*)") (?:to|in) (\S+) -->\n```\w+\n(.*?)```', re.S
 )
 LINES = 40  # of a new rule, its name and its test together, as the document promises
-
-
-def section(title):
-    """The text below a heading, up to the next one."""
-    return TEXT.split(f"## {title}\n")[1].split("\n## ")[0]
 
 
 def follow(text, repository):
@@ -40,23 +34,18 @@ def follow(text, repository):
     return lines
 
 
-def commands(text):
-    return [line.strip() for line in text.splitlines() if re.match("    (bihm-|pytest )", line)]
-
-
 @pytest.mark.long
-@pytest.mark.parametrize(
-    "title", ["A new training rule, step by step", "A new layer, step by step"]
-)
+@pytest.mark.parametrize("title", EXAMPLES)
 def test_an_example_works_as_it_is_written(title, tmp_path):
     for part in ("bihm", "configs", "tests", "pyproject.toml"):
         copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
         copy(ROOT / part, tmp_path / part)
-    lines = follow(section(title), tmp_path)
+    text = section("CONTRIBUTING.md", title)
+    lines = follow(text, tmp_path)
     assert 10 < lines < LINES
     programs = Path(sys.executable).parent
     environment = os.environ | {"PYTHONPATH": str(tmp_path), "PYTEST_XDIST_AUTO_NUM_WORKERS": "1"}
-    found = commands(section(title))
+    found = commands_in(text)
     assert len(found) >= 2
     for command in found:
         program, *words = shlex.split(command)
