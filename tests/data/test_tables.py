@@ -185,6 +185,9 @@ REFUSED = {
         "NA,NaN,null\n0,1,1\n",
         "line 1, value 1 is 'NA'; a missing value",
     ),
+    "NA alone": ("NA,NA,NA\n0,1,1\n", "line 1, value 1 is 'NA'; a missing value"),
+    "another separator": ("1,0,1\n" * 3 + "1;0,1\n", "line 4, value 1 is '1;0'"),
+    "a row without its name": (",a,b\n0,1,1\n1,1\n", "line 3 has 2 values, the one before 3"),
     "names in the middle": ("a,b\n0,1\na,b\n1,1\n", "line 3, value 1 is 'a'"),
     "a bad row below names": ("a,b\n0,1\n1,2\n", "line 3, value 2 is '2'; only 0 and 1"),
     "a short header of numbers": ("0 1\n1 0 1\n", "line 2 has 3 values, the one before 2;"),
@@ -273,8 +276,9 @@ def test_what_was_left_out_is_said_by_line_and_content(home):
         f"{path}: the first column ('0', ..) names the rows and is left out",
     ]
     assert cut.startswith(f"{path}: one table of 12 rows, shuffled by RandomState(0) and cut")
+    path = home / "x\x1b[2J\n.csv"
     path.write_text('"a\x1b[2J","b"\n' + "0,0\n" * 10)
-    assert "\x1b" not in "".join(data.load("file", str(path)).notes)
+    assert not {"\x1b", "\n"} & set("".join(data.load("file", str(path)).notes))
 
 
 @pytest.mark.parametrize("ending", files.PACKED)
