@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="verify the hashes of what is found")
     check.add_argument("names", nargs="+", metavar="NAME")
     bring = commands.add_parser("import", help="store your own 0/1 rows under a name")
-    bring.add_argument("file", type=Path, metavar="FILE", help="an array or a table, see below")
+    bring.add_argument("file", type=Path, metavar="FILE", help="see `bihm-data --help`")
     bring.add_argument("--name", required=True)
     bring.add_argument("--valid", type=Path, metavar="FILE", help="rows of the validation split")
     bring.add_argument("--test", type=Path, metavar="FILE", help="rows of the test split")
