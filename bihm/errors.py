@@ -10,6 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+def one_line(text: str) -> str:
+    """A text with what would break the line, or what a terminal would obey, spelt out."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 class BihmError(Exception):
     """Anything that ends a command with a message instead of a traceback."""
 
@@ -17,8 +22,7 @@ class BihmError(Exception):
 
     def __str__(self) -> str:
         # A file's name or content may hold line breaks, or codes that a terminal would obey.
-        text = super().__str__()
-        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+        return one_line(super().__str__())
 
 
 class ConfigError(BihmError):

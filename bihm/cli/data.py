@@ -11,7 +11,13 @@ from bihm.errors import BihmError, ConfigError, DataError
 EPILOG = """\
 Datasets are looked for as NAME.npz in $BIHM_DATA, then in the cache ($BIHM_CACHE, or the
 platform's own place). `all` stands for every name. Exit codes: 2 a wrong command, 3 data missing
-or damaged."""
+or damaged.
+
+import FILE reads arrays (.npz, .npy), MATLAB's .mat up to version 7, tables of text (.csv .tsv .txt
+.dat .data .amat: values between commas, semicolons, tabs or blanks, with or without names of columns
+and rows), LIBSVM (.libsvm .svm, labels left out), and .gz of a .npy, a table or LIBSVM. Splits are the
+arrays train, valid and test, or the files of --valid and --test, or NAME.valid.csv and NAME.test.csv
+beside NAME.train.csv; any other single table is cut 80/10/10, always the same way."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -35,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="verify the hashes of what is found")
     check.add_argument("names", nargs="+", metavar="NAME")
     bring = commands.add_parser("import", help="store your own 0/1 rows under a name")
-    bring.add_argument("file", type=Path, metavar="FILE", help=".npz, .npy, .csv or .txt")
+    bring.add_argument("file", type=Path, metavar="FILE", help="see `bihm-data --help`")
     bring.add_argument("--name", required=True)
     bring.add_argument("--valid", type=Path, metavar="FILE", help="rows of the validation split")
     bring.add_argument("--test", type=Path, metavar="FILE", help="rows of the test split")
@@ -124,7 +130,7 @@ def _import(arguments: argparse.Namespace) -> None:
     from bihm.data import import_file
 
     made = import_file(
-        arguments.file, arguments.name, arguments.valid, arguments.test, arguments.force
+        arguments.file, arguments.name, arguments.valid, arguments.test, arguments.force, say=print
     )
     print(f"{made.data}\n{made.config}\nuse it: bihm-train dataset={arguments.name}")
 

@@ -21,7 +21,8 @@ table and writes eval-<split>-K<K>.json into the run directory, or FILE.eval-<sp
   split=test         train, valid or test
   K=1000             importance samples for each row; memory does not grow with K
   dataset=NAME       another dataset of the same width: a name that bihm-data list shows, or a file
-                     .npz, .npy, .csv, .txt
+                     .npz .npy .mat, .csv .tsv .txt .dat .data .amat, .libsvm .svm (tables also .gz);
+                     one without splits is cut 80/10/10, always the same way, and split= is a part of it
   per_example=true   also write eval-<split>-K<K>.npz with one value for each row, in the split's order
 """
 
@@ -67,6 +68,7 @@ def main(argv: list[str] | None = None) -> None:
             dataset=command.dataset,
             per_example=command.per_example,
             report=_report,
+            say=lambda line: print(f"{PROGRAM}: {line}", file=sys.stderr),
         )
         print("\n".join(table({command.split: block})))
     except BihmError as error:

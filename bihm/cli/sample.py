@@ -31,7 +31,7 @@ samples-inpaint.npz (x: the completed rows, data: the rows themselves, observed:
 a picture whose tiles show the row, what is observed of it (grey: missing), and its completion.
 
   mask=left          the half that is observed and stays: left, right, top or bottom; or
-  mask=FILE          a .npy, .npz, .csv or .txt with a 0/1 for each pixel, 1 where it is observed
+  mask=FILE          a .npy, .npz, .mat or text table with a 0/1 for each pixel, 1 where it is observed
   split=test         whose rows: train, valid or test; n of them, in an order drawn from the seed
 """
 

@@ -5,6 +5,7 @@ under its final name complete or not at all.
 """
 
 import contextlib
+import gzip
 import hashlib
 import io
 import math
@@ -13,7 +14,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
@@ -49,7 +50,36 @@ def guarded(path: Path, kind: str) -> Iterator[None]:
         raise DataError(f"{path}: damaged, or not {kind} ({reason})") from error
 
 
-def _header(stream: IO[bytes] | io.BufferedIOBase, path: Path, name: str) -> Header:
+class _Bounded(io.RawIOBase):
+    """What a .gz inflates to, up to LIMIT bytes; DataError for more, however little it is on disk."""
+
+    def __init__(self, stream: io.BufferedIOBase, path: Path) -> None:
+        self.stream, self.path, self.left = stream, path, LIMIT
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        got = self.stream.read(len(buffer))
+        self.left -= len(got)
+        if self.left < 0:
+            raise DataError(f"{self.path}: inflates to more than {LIMIT} bytes, the limit (4 GiB)")
+        buffer[: len(got)] = got
+        return len(got)
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[io.BufferedReader]:
+    """The bytes of a file; of one whose name ends in .gz, those that were compressed."""
+    with path.open("rb") as stream:
+        if path.suffix.lower() != ".gz":
+            yield stream
+            return
+        with gzip.GzipFile(fileobj=stream) as inflated:
+            yield io.BufferedReader(_Bounded(inflated, path), buffer_size=1 << 20)
+
+
+def _header(stream: Any, path: Path, name: str) -> Header:
     """The header at the start of a .npy stream; DataError if no plain array of numbers follows."""
     version = np.lib.format.read_magic(stream)
     if version != (1, 0):  # headers of later ones may be 4 GiB long, and numpy reads them whole
@@ -109,7 +139,7 @@ def read_npz(path: Path, only: str | None = None) -> dict[str, np.ndarray]:
 
 def npy_header(path: Path) -> Header:
     """Shape and dtype of a .npy, the array not read; DataError."""
-    with guarded(path, "a .npy"), path.open("rb") as stream:
+    with guarded(path, "a .npy"), opened(path) as stream:
         header = _header(stream, path, "the array")
         _refuse_large(path, {"": header})
         return header
@@ -118,7 +148,7 @@ def npy_header(path: Path) -> Header:
 def read_npy(path: Path) -> np.ndarray:
     """The array of a .npy; DataError if damaged, pickled, not numbers, or above 4 GiB."""
     npy_header(path)
-    with guarded(path, "a .npy"), path.open("rb") as stream:
+    with guarded(path, "a .npy"), opened(path) as stream:
         return np.lib.format.read_array(stream, allow_pickle=False)
 
 

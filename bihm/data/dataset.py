@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bihm.data import archive, bars, files, imports
+from bihm.data import archive, bars, files, imports, splits
 from bihm.data.catalogue import SPLITS, Entry, catalogue, entry
 from bihm.data.files import peek_width
 from bihm.errors import ConfigError, DataError
@@ -34,6 +34,8 @@ class Dataset(NamedTuple):
     image_shape          (height, width) if a row is an image
     grey                 binarise anew at every use with P(x_i = 1) = value / 255
     column_major         look at an image by x.reshape(width, height).T
+    cut                  how one table of a user's was cut into the three; None if nobody cut
+    notes                lines that a person should read before the numbers: how a file was read
     """
 
     name: str
@@ -43,6 +45,8 @@ class Dataset(NamedTuple):
     image_shape: tuple[int, int] | None = None
     grey: bool = False
     column_major: bool = False
+    cut: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def n_features(self) -> int:
@@ -163,13 +167,19 @@ def load(name: str, path: str | None = None) -> Dataset:
     ConfigError for an unknown name; DataError for a file that is missing, damaged or not 0/1.
     """
     if (own := _own_file(name, path)) is not None:
-        return Dataset(name, *files.read(own))
+        found = splits.read(own)
+        if found.cut is None and (cut := imports.cut_of(own)) is not None:
+            found = found._replace(cut=cut, notes=(f"{name}: {cut}, when it was imported",))
+        return Dataset(name, *found[:3], cut=found.cut, notes=found.notes)
     if name == "file":
-        raise ConfigError("dataset=file needs dataset.path=FILE (.npz, .npy, .csv or .txt)")
+        raise ConfigError(f"dataset=file needs dataset.path=FILE ({files.ENDINGS})")
     wanted = entry(name)
+    rows = _named(wanted)
     return Dataset(
         name,
-        **_named(wanted),
+        train=rows["train"],
+        valid=rows["valid"],
+        test=rows["test"],
         image_shape=wanted.image_shape,
         grey=wanted.grey,
         column_major=wanted.column_major,

@@ -1,11 +1,11 @@
-"""A user's own rows: .npz, .npy, .csv or .txt in, three splits of 0/1 bytes out.
+"""A user's own file: arrays or tables of many kinds in, 0/1 bytes out.
 
 .npz    train, valid, test: 0/1 arrays (rows, n_features); or the packed format, which has
         n_features beside them; or one array `x`, or a single array of any name
 .npy    one 0/1 array (rows, n_features)
-.csv    a row per line, 0/1 values between commas or blanks, no header (.txt is the same)
-
-A single array is shuffled with a fixed seed and cut into 80 % train, 10 % valid, 10 % test.
+.csv    and the others of TEXT: a row per line, as bihm.data.layout says
+.mat    MATLAB, up to version 7: one matrix, `X`, or matrices named as in a .npz
+.libsvm .svm: LIBSVM, features counted from 1, labels left out
 """
 
 from pathlib import Path
@@ -13,32 +13,49 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bihm.data import archive, text
+from bihm.data import archive, foreign, text
 from bihm.data.catalogue import SPLITS
 from bihm.errors import DataError
 
-KINDS = (".npz", ".npy", ".csv", ".txt")
+TEXT = (".csv", ".tsv", ".txt", ".dat", ".data", ".amat")
+LIBSVM = (".libsvm", ".svm")
+KINDS = (".npz", ".npy", ".mat", *TEXT, *LIBSVM)
+PACKED = (".npy", *TEXT, *LIBSVM)  # these may have .gz behind; the others are compressed themselves
+ENDINGS = f"{', '.join(KINDS)}, or {', '.join(PACKED)} with .gz behind"
+ALIASES = {  # names of the splits, ours first
+    "train": ("train", "train_data"),
+    "valid": ("valid", "val", "valid_data", "val_data"),
+    "test": ("test", "test_data"),
+}
 
 
-class Splits(NamedTuple):
-    """Bits, uint8 (rows, n_features) each."""
+class Parts(NamedTuple):
+    """The checked arrays of a file: one, or train, valid and test."""
 
-    train: np.ndarray
-    valid: np.ndarray
-    test: np.ndarray
+    arrays: list[np.ndarray]
+    notes: tuple[str, ...] = ()
 
 
-def _kind(path: Path) -> str:
+def ending(path: Path) -> str | None:
+    """The ending of a name if it is one of KINDS, perhaps with .gz behind it; else None."""
+    *_, before, last = ["", "", *(suffix.lower() for suffix in path.suffixes)]
+    if last in KINDS:
+        return last
+    return before if last == ".gz" and before in PACKED else None
+
+
+def kind_of(path: Path) -> str:
+    """The ending of a file that is there; DataError."""
     with archive.guarded(path, "a file"):
         if path.is_dir():
-            raise DataError(f"{path}: is a folder; give a file ({', '.join(KINDS)})")
+            raise DataError(f"{path}: is a folder; give a file ({ENDINGS})")
         if not path.exists():
             raise DataError(f"{path}: no such file")
         if not path.is_file():  # a pipe would be waited for, a device may never end
             raise DataError(f"{path}: is no regular file")
-    kind = path.suffix.lower()
-    if kind not in KINDS:
-        raise DataError(f"{path}: files are read by their ending, one of {', '.join(KINDS)}")
+    kind = ending(path)
+    if kind is None:
+        raise DataError(f"{path}: files are read by their ending, one of {ENDINGS}")
     return kind
 
 
@@ -98,76 +115,73 @@ def _n_features(value: np.ndarray, path: Path) -> int:
 
 
 def _names(path: Path, held: set[str]) -> tuple[str, ...]:
-    """Which arrays of a .npz are the data: the three splits, or one; DataError if unclear."""
-    if held >= set(SPLITS):
-        return SPLITS
+    """Which arrays of a file are the data: the three splits, or one; DataError if unclear."""
+    theirs = [name for split in SPLITS for name in ALIASES[split] if name in held]
+    if len(theirs) == 3 and all(held & set(ALIASES[split]) for split in SPLITS):
+        return tuple(theirs)
     listed = ", ".join(sorted(held)) or "nothing"
-    if held & set(SPLITS):
+    if theirs:
         raise DataError(f"{path}: holds {listed}; needed are train, valid and test, all three")
-    if "x" in held:
-        return ("x",)
-    single = held - {"n_features"}
-    if len(single) == 1:
-        return tuple(single)
+    for single in ({"x"} & held, {"X"} & held, held - {"n_features"}):
+        if len(single) == 1:
+            return tuple(single)
     raise DataError(f"{path}: holds {listed}; needed are train, valid and test, or one array x")
 
 
-def _read_npz(path: Path) -> list[np.ndarray]:
+def _beside(names: tuple[str, ...], held: set[str]) -> tuple[str, ...]:
+    others = sorted(held - {*names, "n_features"})
+    return (f"{', '.join(others)} left out beside {', '.join(names)}",) if others else ()
+
+
+def _read_npz(path: Path) -> Parts:
     arrays = archive.read_npz(path)
     n_features = _n_features(arrays["n_features"], path) if "n_features" in arrays else None
-    return [_bits(arrays[k], n_features, path, k) for k in _names(path, set(arrays))]
+    names = _names(path, set(arrays))
+    bits = [_bits(arrays[name], n_features, path, name) for name in names]
+    return Parts(bits, _beside(names, set(arrays)))
 
 
-def _same_width(splits: Splits, where: str) -> Splits:
-    widths = [rows.shape[1] for rows in splits]
-    if len(set(widths)) != 1:
-        raise DataError(f"{where}: train, valid and test have {widths} features; one width is due")
-    return splits
+def _read_mat(path: Path) -> Parts:
+    held = set(foreign.mat_shapes(path))
+    names = _names(path, held)
+    arrays = foreign.read_mat(path, names)
+    return Parts([check_bits(arrays[n], f"{path}: {n}") for n in names], _beside(names, held))
 
 
-def read_parts(path: Path) -> list[np.ndarray]:
-    """The checked arrays of a file: one, or train, valid and test; DataError."""
-    kind = _kind(path)
+def read_parts(path: Path) -> Parts:
+    """The checked arrays of a file; DataError with file, row or line, and column or value."""
+    kind = kind_of(path)
     if kind == ".npz":
         return _read_npz(path)
+    if kind == ".mat":
+        return _read_mat(path)
     if kind == ".npy":
-        return [check_bits(archive.read_npy(path), str(path))]
-    return [text.read(path)]
-
-
-def join(parts: list[np.ndarray], where: str) -> Splits:
-    """Three arrays as splits, a single one cut 80/10/10 after a fixed shuffle; DataError."""
-    if len(parts) == 3:
-        return _same_width(Splits(*parts), where)
-    rows = parts[0]
-    tenth = len(rows) // 10
-    if tenth == 0:
-        raise DataError(
-            f"{where}: has {len(rows)} rows; at least 10 are needed to cut it 80/10/10, "
-            "or give train, valid and test"
-        )
-    # RandomState, since its stream is frozen for good: the same file always gives the same cut.
-    rows = rows[np.random.RandomState(0).permutation(len(rows))]
-    return Splits(rows[: -2 * tenth], rows[-2 * tenth : -tenth], rows[-tenth:])
-
-
-def read(path: Path) -> Splits:
-    """A user's file as three splits; DataError with file, row and column."""
-    return join(read_parts(path), str(path))
+        return Parts([check_bits(archive.read_npy(path), str(path))])
+    if kind in LIBSVM:
+        bits = foreign.read_libsvm(path)
+        note = f"labels left out; {bits.shape[1]} features, the largest that a row names"
+        return Parts([bits], (note,))
+    table = text.read(path)
+    return Parts([table.rows], table.notes)
 
 
 def peek_width(path: str | Path) -> int:
-    """Number of features of a user's file, from its header or first line alone; DataError."""
+    """Number of features of a user's file, from its header or first lines where they say it; DataError."""
     path = Path(path).expanduser()
-    kind = _kind(path)
-    if kind in (".csv", ".txt"):
+    kind = kind_of(path)
+    if kind in TEXT:
         return text.peek_width(path)
+    if kind in LIBSVM:
+        return int(foreign.read_libsvm(path).shape[1])
     if kind == ".npy":
         shape = archive.npy_header(path).shape
+    elif kind == ".mat":
+        shapes = foreign.mat_shapes(path)
+        shape = shapes[_names(path, set(shapes))[0]]
     else:
         headers = archive.npz_headers(path)
         if "n_features" in headers:
             return _n_features(archive.read_npz(path, "n_features")["n_features"], path)
         shape = headers[_names(path, set(headers))[0]].shape
     _check_shape(shape, str(path))
-    return shape[1]
+    return int(shape[1])

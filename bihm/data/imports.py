@@ -1,13 +1,15 @@
 """A user's file made a dataset of its own name: packed in the cache, with a config group file."""
 
+import contextlib
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from bihm.data import archive, files
+from bihm.data import archive, splits
 from bihm.data.catalogue import SPLITS, catalogue
 from bihm.errors import ConfigError, DataError
 from bihm.paths import cache
@@ -53,20 +55,13 @@ def _check_name(name: str, force: bool) -> None:
         raise ConfigError(f"{name!r} is imported already; --force replaces it")
 
 
-def _read(file: Path, valid: Path | None, test: Path | None) -> files.Splits:
+def _read(file: Path, valid: Path | None, test: Path | None) -> splits.Splits:
     """The splits of one file, or of one file each."""
-    parts = files.read_parts(file)
     if valid is None and test is None:
-        return files.join(parts, str(file))
+        return splits.read(file)
     if valid is None or test is None:
         raise ConfigError("--valid and --test go together: give both files, or neither")
-    extra = [files.read_parts(path) for path in (valid, test)]
-    for path, arrays in zip((file, valid, test), [parts, *extra], strict=True):
-        if len(arrays) != 1:
-            raise DataError(
-                f"{path}: has splits of its own; beside --valid and --test it needs one array"
-            )
-    return files.join([parts[0], extra[0][0], extra[1][0]], f"{file}, {valid}, {test}")
+    return splits.read_three((file, valid, test))
 
 
 def _config(name: str, n_features: int, data: Path) -> str:
@@ -81,18 +76,22 @@ def import_file(
     valid: Path | None = None,
     test: Path | None = None,
     force: bool = False,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Imported:
     """Check a user's file and store it under `name`, so that `dataset=NAME` finds it.
+
+    `say` is told, a line each, how the file was read and cut.
 
     ConfigError for a name that is wrong or taken; DataError for a file with anything but 0/1 rows.
     """
     _check_name(name, force)
-    splits = _read(file, valid, test)
-    n_features = splits.train.shape[1]
-    packed = {split: archive.pack(rows) for split, rows in zip(SPLITS, splits, strict=True)}
+    found = _read(file, valid, test)
+    n_features = found.train.shape[1]
+    packed = {split: archive.pack(rows) for split, rows in zip(SPLITS, found[:3], strict=True)}
     about = {
         "name": name,
         "source": [path.name for path in (file, valid, test) if path is not None],
+        "cut": found.cut,
         "n_features": n_features,
         "rows": {split: len(rows) for split, rows in packed.items()},
         "sha256": {split: archive.digest(rows) for split, rows in packed.items()},
@@ -102,6 +101,8 @@ def import_file(
     archive.write_npz(target.data, {**packed, "n_features": np.array(n_features, dtype=np.int64)})
     # Last, since this is what makes `dataset=NAME` known.
     archive.write_text(target.config, _config(name, n_features, target.data))
+    for note in found.notes:
+        say(note)
     return target
 
 
@@ -120,6 +121,19 @@ def _about(name: str) -> dict:
                 f"{path}: is no record of an import; import the file again with --force"
             )
         return dict(about)
+
+
+def cut_of(path: Path) -> str | None:
+    """How the single table behind an import's NAME.npz was cut into splits; None if it was not.
+
+    None too for any other file, and where NAME.json is lost, which only `bihm-data check` needs.
+    """
+    if path.absolute() != paths(path.stem).data.absolute():
+        return None
+    with contextlib.suppress(DataError, AttributeError):
+        cut = _about(path.stem).get("cut")
+        return cut if isinstance(cut, str) else None
+    return None
 
 
 def check_import(name: str) -> Path:

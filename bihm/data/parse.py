@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bihm.data import archive
+from bihm.data import archive, foreign
 from bihm.data.catalogue import SPLITS, Entry, Source
 from bihm.data.files import check_bits
 from bihm.errors import DataError
@@ -48,31 +48,20 @@ def _npz(path: Path, split: str, n_features: int) -> Arrays:
 
 def _libsvm(path: Path, split: str, n_features: int) -> Arrays:
     """Lines `label i:1 j:1 ..`, features counted from 1; the label is dropped."""
-    lines = path.read_text(encoding="ascii").splitlines()
-    bits = np.zeros((len(lines), n_features), dtype=np.uint8)
-    for row, line in enumerate(lines):
-        for item in line.split()[1:]:
-            index, _, value = item.partition(":")
-            column = int(index) - 1
-            if float(value) != 1 or not 0 <= column < n_features:
-                raise DataError(
-                    f"{path}: row {row} has {item}; 1..{n_features} with value 1 is due"
-                )
-            bits[row, column] = 1
-    return {split: bits}
+    return {split: foreign.read_libsvm(path, n_features)}
 
 
 def _mat(path: Path, split: str, n_features: int) -> Arrays:
     """MATLAB 5 matrices: `X` for one split, or {train,val,test}_data with _labels for all."""
-    import scipy.io
-
-    held = scipy.io.loadmat(str(path), appendmat=False)
     if split != "all":
-        return {split: check_bits(held["X"], f"{path}: X")}
+        return {split: check_bits(foreign.read_mat(path, ("X",))["X"], f"{path}: X")}
+    theirs = dict(zip(SPLITS, ("train", "val", "test"), strict=True))
+    names = [f"{word}_{what}" for word in theirs.values() for what in ("data", "labels")]
+    held = foreign.read_mat(path, tuple(names))
     arrays = {}
-    for name, theirs in zip(SPLITS, ("train", "val", "test"), strict=True):
-        arrays[name] = check_bits(held[f"{theirs}_data"], f"{path}: {theirs}_data")
-        arrays[f"y_{name}"] = held[f"{theirs}_labels"].ravel().astype(np.uint8)
+    for name, word in theirs.items():
+        arrays[name] = check_bits(held[f"{word}_data"], f"{path}: {word}_data")
+        arrays[f"y_{name}"] = held[f"{word}_labels"].ravel().astype(np.uint8)
     return arrays
 
 

@@ -1,95 +1,156 @@
-"""Rows of 0 and 1 as text: a row per line, values between commas or blanks."""
+"""Rows of bits as text: a row per line, as numpy, pandas, R, MATLAB and spreadsheets write them."""
 
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from bihm.data import archive
+from bihm.data.layout import BIT, HEAD, SEPARATORS, Layout, is_name, layout, shown, split
+from bihm.data.lines import Line, read_lines
 from bihm.errors import DataError
 
-BOM = b"\xef\xbb\xbf"  # spreadsheets put it in front
-LONGEST = 64 << 20  # bytes in a line
-LONGEST_SHOWN = 32  # bytes of a wrong value; numpy.savetxt writes 24
-# numpy.savetxt writes 1 as 1.000000000000000000e+00.
-ONE = re.compile(rb"\+?([01])(?:\.0*)?(?:[eE][+-]?0+)?")
+
+class Table(NamedTuple):
+    """The rows of a text, uint8 (rows, features), and what was left out of it, for a person."""
+
+    rows: np.ndarray
+    notes: tuple[str, ...]
 
 
-def _fields(line: bytes) -> list[bytes]:
-    """The values of a line; with commas an empty one stays, so that it can be refused."""
-    return [field.strip() for field in line.split(b",")] if b"," in line else line.split()
+class _Words(dict[bytes, int]):
+    """Bits by the words that stand for them, each looked at once; KeyError for any other word."""
 
-
-def _slow(fields: list[bytes], path: Path, row: int) -> np.ndarray:
-    """Bits of a line whose fields are not all one byte wide; DataError at the first bad field."""
-    values = []
-    for column, field in enumerate(fields):
-        match = ONE.fullmatch(field)
+    def __missing__(self, word: bytes) -> int:
+        match = BIT.fullmatch(word)
         if match is None:
-            shown = field[:LONGEST_SHOWN].decode("utf-8", "replace")
-            hint = "only 0 and 1 are bits"
-            if not field:
-                hint = "a value is missing between two commas"
-            elif len(field) > 1 and not field.strip(b"01"):
-                hint = "values need commas or blanks between them"
-            elif row == 0 and field[:1].isalpha():
-                hint = "only 0 and 1 are bits (remove the header line)"
-            raise DataError(f"{path}: row {row}, column {column} is {shown!r}; {hint}")
-        values.append(match[1] == b"1")
-    return np.array(values, dtype=np.uint8)
+            raise KeyError(word)
+        self[word] = int(bool(match["one"] or match["true"]))
+        return self[word]
 
 
-def _bits(line: bytes, path: Path, row: int) -> np.ndarray:
-    fields = _fields(line)
-    joined = b"".join(fields)
-    if len(joined) == len(fields) and b"" not in fields:
-        values = np.frombuffer(joined, dtype=np.uint8) - ord("0")
-        if (values <= 1).all():
-            return values
-    return _slow(fields, path, row)
+def _hint(field: bytes, column: int, fields: list[bytes], kind: Layout) -> str:
+    """What would be right in the place of a wrong value."""
+    word = field.decode("utf-8", "replace").lower()
+    others = fields[:column] + fields[column + 1 :]
+    if not field:
+        what = SEPARATORS[kind.separator]
+        return f"a value is missing between two {what}, as pandas writes NaN; only 0 and 1 are bits"
+    if word in ("nan", "na", "n/a", "null", "none", "?"):
+        return "a missing value; only 0 and 1 are bits"
+    if len(field) > 1 and not field.strip(b"01"):
+        return "values need commas or blanks between them"
+    if re.fullmatch(rb"[0-9]+:[-+.0-9eE]+", field):
+        return "LIBSVM's format: the name of the file must end in .libsvm or .svm"
+    if column == 0 and len(fields) > 1 and all(map(BIT.fullmatch, others)):
+        return (
+            "only 0 and 1 are bits; if the first column holds labels or names of rows, leave it out "
+            "(pandas: to_csv(index=False); R: row.names=FALSE)"
+        )
+    if is_name(field) and not kind.header:
+        return "only 0 and 1, or True and False, are bits; a header has one name for each column"
+    return "only 0 and 1, or True and False, are bits"
 
 
-def _lines(path: Path) -> Iterator[bytes]:
-    """The lines of a file without the blank ones at its end; DataError for a blank one before."""
-    blank = None
-    with archive.guarded(path, "a text file"), path.open("rb") as stream:
-        # A file without line breaks is one line: read no more of it than a row can need.
-        for row, line in enumerate(iter(lambda: stream.readline(LONGEST), b"")):
-            if len(line) == LONGEST:
-                raise DataError(f"{path}: row {row} is longer than {LONGEST} bytes, the limit")
-            line = line.removeprefix(BOM) if row == 0 else line
-            if not line.strip():
-                blank = row if blank is None else blank
-                continue
-            if blank is not None:
-                raise DataError(f"{path}: row {blank} is empty; every line is a row of 0 and 1")
-            yield line
-
-
-def read(path: Path) -> np.ndarray:
-    """All rows, uint8 (rows, features); DataError with file, row and column."""
-    rows: list[np.ndarray] = []
-    size = 0
-    for row, line in enumerate(_lines(path)):
-        bits = _bits(line, path, row)
-        if rows and len(bits) != len(rows[0]):
+def _values(line: Line, path: Path, kind: Layout, words: _Words) -> tuple[bytes, bytes]:
+    """The bits of a line, a byte each, and the name of the row, if it has one; DataError."""
+    try:
+        fields = split(line.text, kind.separator)
+    except ValueError as error:
+        raise DataError(f"{path}: line {line.number}: {error}") from error
+    width = kind.width + kind.row_names
+    if len(fields) == width:
+        try:
+            return bytes(map(words.__getitem__, fields[kind.row_names :])), fields[0]
+        except KeyError:
+            pass
+    for column, field in enumerate(fields[kind.row_names :], start=int(kind.row_names)):
+        if BIT.fullmatch(field) is None:
             raise DataError(
-                f"{path}: row {row} has {len(bits)} values, row 0 has {len(rows[0])}; "
-                "all rows need the same number"
+                f"{path}: line {line.number}, value {column + 1} is {shown(field)!r}; "
+                f"{_hint(field, column, fields, kind)}"
             )
-        rows.append(bits)
-        size += len(bits)
-        if size > archive.LIMIT:
+    hint = "all rows need the same number"
+    if line.number == 2:
+        hint += "; if line 1 is no row, save without it (pandas: header=False; R: col.names=FALSE)"
+    raise DataError(
+        f"{path}: line {line.number} has {len(fields)} values, the one before {width}; {hint}"
+    )
+
+
+def _plain(line: bytes, kind: Layout) -> bytes | None:
+    """The bits of a line of bare digits with one separator between two; None for any other line."""
+    if len(line) != 2 * kind.width - 1 or kind.row_names:
+        return None
+    raw = np.frombuffer(line, dtype=np.uint8)
+    bits = raw[::2] - ord("0")
+    if (bits > 1).any() or (raw[1::2] != kind.separator[0]).any():
+        return None
+    return bits.tobytes()
+
+
+def _begin(path: Path) -> tuple[Layout, Iterator[Line]]:
+    """The layout of a text, and its rows; `unclear` ones with the line that may be a header."""
+    lines = read_lines(path)
+    head = list(itertools.islice(lines, HEAD))
+    kind = layout(path, head)
+    return kind, itertools.chain(head[kind.header :], lines)
+
+
+def _check_number(name: bytes, seen: set[bytes], line: Line, path: Path) -> None:
+    """Hold the first column to be numbers of rows."""
+    if name in seen or not name.isdigit():
+        raise DataError(
+            f"{path}: line {line.number}, value 1 is {shown(name)!r}; the first column has neither bits "
+            "nor a new number for each row: leave it out (pandas: to_csv(index=False); R: row.names=FALSE)"
+        )
+    seen.add(name)
+
+
+def _refuse_unclear(path: Path, width: int) -> None:
+    line = next(read_lines(path))
+    names = ["a", "b"][:width]
+    raise DataError(
+        f"{path}: line {line.number} is {shown(line.text)!r}, which may be a row or column numbers: "
+        f"save the table as .npy, or with a line of names above it, such as {','.join(names)} "
+        f"(pandas: to_csv(header={names}, index=False); R: col.names=TRUE)"
+    )
+
+
+def read(path: Path, size: int | None = None) -> Table:
+    """All rows of a text; DataError with file, line and value.
+
+    `size` is how many values it must hold, where that is known: it tells a header `0,1` from a row.
+    """
+    kind, lines = _begin(path)
+    if kind.unclear and size is None:
+        _refuse_unclear(path, kind.width)
+    words, names = _Words(), set[bytes]()
+    values = bytearray()  # a list of short arrays would take a hundred times as much
+    for line in lines:
+        bits = _plain(line.text, kind)
+        if bits is None:
+            bits, name = _values(line, path, kind, words)
+            if kind.numbered:
+                _check_number(name, names, line, path)
+        values += bits
+        if len(values) > archive.LIMIT:
             raise DataError(f"{path}: more than {archive.LIMIT} values; the limit is 4 GiB")
-    if not rows:
-        raise DataError(f"{path}: is empty; every line is a row of 0 and 1")
-    return np.stack(rows)
+    rows = np.frombuffer(values, dtype=np.uint8).reshape(-1, kind.width)
+    if kind.unclear and rows.size != size:
+        if rows.size - kind.width != size:
+            _refuse_unclear(path, kind.width)
+        rows = rows[1:]
+    return Table(rows, kind.notes)
 
 
 def peek_width(path: Path) -> int:
-    """Number of values in the first row; DataError if there is none."""
-    line = next(_lines(path), None)
-    if line is None:
-        raise DataError(f"{path}: is empty; every line is a row of 0 and 1")
-    return len(_bits(line, path, 0))
+    """Number of values in a row, from the first lines alone; DataError if there is none."""
+    kind, lines = _begin(path)
+    if kind.unclear:
+        _refuse_unclear(path, kind.width)
+    _values(next(lines), path, kind, _Words())
+    return kind.width

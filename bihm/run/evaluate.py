@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,13 @@ def evaluate(
     dataset: str | None = None,
     per_example: bool = False,
     report: Report = lambda done, total: None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Estimate a machine again, on any split of any dataset of its width.
 
     Writes `eval-<split>-K<K>.json` (with the dataset's name in it, when that is another one) to where the
-    machine's files go, and with `per_example` a `.npz` beside it with one value per row.
+    machine's files go, and with `per_example` a `.npz` beside it with one value per row. `say` is told, a
+    line each, which rows of a user's file these are.
 
     Raises:
         ConfigError: a dataset of another width, or estimates of another one in the place of these.
@@ -50,13 +53,18 @@ def evaluate(
     config, structure, params, _ = trained
     identity, found = _find(config, dataset)
     file, rows = _file(trained, identity, split, K), split_rows(found, split)
+    for note in found.notes:
+        say(note)
+    if found.cut is not None:
+        say(f"split={split} means {len(rows)} of those rows")
     keys = make_keys(config.seed)
     log_z = final_log_z(config, keys, structure, params, lambda done, total: None)
     key = getattr(keys, split)
     block = block_size(min(K, config.eval.K))  # so that the run's own K gives the run's numbers
     estimates = estimate_split(key, structure, params, rows, K, block=block, report=report)
     result = block_of(estimates, K, log_z)
-    write_json(file, {"dataset": identity, **result})
+    cut = {} if found.cut is None else {"cut": found.cut}
+    write_json(file, {"dataset": identity, **cut, **result})
     if per_example:
         archive.write_npz(file.with_suffix(".npz"), per_example_arrays(estimates, log_z))
     return result

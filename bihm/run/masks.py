@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bihm.data import archive, text
+from bihm.data import archive, files, text
 from bihm.errors import ConfigError, DataError
 
 HALVES = ("left", "right", "top", "bottom")
@@ -30,7 +30,7 @@ def observed_pixels(mask: str, width: int, layout: Layout | None) -> np.ndarray:
     """Turn `mask` into a bool vector, True where a pixel is observed and stays.
 
     `left`, `right`, `top` and `bottom` name the observed half of an image. Anything else is a file with
-    `width` bits in the order of the data's columns: .npy, .npz (one array, or `mask`), .csv or .txt.
+    `width` bits in the order of the data's columns: .npy, .npz (one array, or `mask`), .mat, or a text.
     """
     observed = _half(mask, width, layout) if mask in HALVES else _bits(mask, width)
     if observed.all():
@@ -57,7 +57,7 @@ def _half(mask: str, width: int, layout: Layout | None) -> np.ndarray:
 
 
 def _bits(mask: str, width: int) -> np.ndarray:
-    bits = _read_mask(Path(mask).expanduser())
+    bits = _read_mask(Path(mask).expanduser(), width)
     if bits.size != width or max(bits.shape) != width:
         raise ConfigError(f"mask={mask} has the shape {bits.shape}; this run needs {width} bits")
     if not np.isin(bits, (0, 1)).all():
@@ -65,16 +65,19 @@ def _bits(mask: str, width: int) -> np.ndarray:
     return bits.reshape(-1).astype(bool)
 
 
-def _read_mask(path: Path) -> np.ndarray:
-    kind = path.suffix.lower()
+def _read_mask(path: Path, width: int) -> np.ndarray:
     if not os.path.isfile(path):  # Path.is_file raises on a name that is too long
         raise ConfigError(f"mask={path} is neither one of {', '.join(HALVES)} nor a file")
+    kind = files.ending(path)
     if kind == ".npy":
         return archive.read_npy(path)
-    if kind in (".csv", ".txt"):
-        return text.read(path)
+    if kind in files.TEXT:
+        return text.read(path, size=width).rows
+    if kind == ".mat":
+        return files.read_parts(path).arrays[0]
     if kind != ".npz":
-        raise ConfigError(f"mask={path} must end in .npy, .npz, .csv or .txt")
+        known = ", ".join([".npy", ".npz", ".mat", *files.TEXT])
+        raise ConfigError(f"mask={path} must end in one of {known}")
     arrays = archive.read_npz(path)
     if len(arrays) != 1 and "mask" not in arrays:
         raise DataError(f"{path}: holds {', '.join(arrays) or 'nothing'}; one array is needed")

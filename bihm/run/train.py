@@ -164,6 +164,8 @@ def _greet(run: Run, start: Checkpoint | None) -> None:
         ", then ".join(str(phase.K) for phase in phases(config)),
         jax.devices()[0].device_kind,
     )
+    for note in dataset.notes:
+        log.info("%s", note)
     if config.precision == "bf16" and lacks_bfloat16():
         log.warning(
             "precision=bf16 is slower than f32 here: this processor has no bfloat16 products"
@@ -211,6 +213,7 @@ def _results(run: Run, training_loop: TrainingLoop, best: TrainState) -> dict[st
         "schema": 1,
         "model": config.model.name,
         "dataset": config.dataset.name,
+        **({} if run.dataset.cut is None else {"cut": run.dataset.cut}),
         "layers": config.layers,
         "parameters": count_parameters(run.params),
         "seed": config.seed,

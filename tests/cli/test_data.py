@@ -1,6 +1,7 @@
 """`bihm-data` as a user types it: what it prints, and its exit codes."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -9,7 +10,8 @@ import pytest
 
 from bihm import data
 from bihm.cli.data import main
-from bihm.data import archive, catalogue
+from bihm.cli.evaluate import USAGE
+from bihm.data import archive, catalogue, files
 from bihm.data.catalogue import SPLITS
 
 EYE = np.eye(12, 5, dtype=np.uint8)
@@ -115,9 +117,19 @@ def test_import_prints_how_to_use_it(capsys, home):
     code, out, err = run(capsys, "import", "x.npy", "--name", "mine")
     assert (code, err) == (0, "")
     assert out.splitlines()[-1].endswith("bihm-train dataset=mine")
+    assert out.startswith(
+        "x.npy: one table of 12 rows, shuffled by RandomState(0) and cut 80/10/10: "
+    )
     code, _, err = run(capsys, "import", "x.npy", "--name", "mine")
     assert (code, err) == (2, "bihm-data: 'mine' is imported already; --force replaces it\n")
     assert run(capsys, "import", "x.npy", "--name", "mine", "--force")[0] == 0
+
+
+def test_help_names_every_ending(capsys):
+    code, out, _ = run(capsys, "--help")
+    assert not code
+    for text in (out, USAGE):
+        assert set(files.KINDS) <= set(re.findall(r"\.[a-z]+", text))
 
 
 def test_import_with_split_files(capsys, home):
@@ -129,11 +141,14 @@ def test_import_with_split_files(capsys, home):
     assert len(data.load("mine", str(home / "cache" / "data" / "mine.npz")).valid) == 12
 
 
-def test_import_of_a_bad_file_is_one_line_with_row_and_column(capsys, home):
-    (home / "x.csv").write_text("0,1\n1,7\n")
+def test_import_of_a_bad_file_is_one_line_with_line_and_value(capsys, home):
+    (home / "x.csv").write_text("1,1\n1,7\n")
     code, out, err = run(capsys, "import", "x.csv", "--name", "mine")
     assert (code, out) == (3, "")
-    assert err == "bihm-data: x.csv: row 1, column 1 is '7'; only 0 and 1 are bits\n"
+    assert (
+        err
+        == "bihm-data: x.csv: line 2, value 2 is '7'; only 0 and 1, or True and False, are bits\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -264,7 +264,7 @@ def test_a_mask_file_that_cannot_be_read(tmp_path):
     with pytest.raises(DataError, match=r"m\.npy: damaged"):
         observed_pixels(str(tmp_path / "m.npy"), 6, None)
     (tmp_path / "m.png").touch()
-    with pytest.raises(ConfigError, match=r"must end in \.npy, \.npz, \.csv or \.txt"):
+    with pytest.raises(ConfigError, match=r"must end in one of \.npy, \.npz, \.mat, \.csv"):
         observed_pixels(str(tmp_path / "m.png"), 6, None)
     np.savez(tmp_path / "m.npz", a=np.ones(6), b=np.ones(6))
     with pytest.raises(DataError, match="holds a, b; one array is needed"):

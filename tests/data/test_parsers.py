@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from omegaconf import OmegaConf
+from scipy.io import savemat
 
 from bihm.cli.keyvalue import parse as parse_words
 from bihm.config.checks import layer_types
@@ -70,6 +71,11 @@ VALID = {
     ".csv": "\n".join(",".join(map(str, row)) for row in EYE.tolist()).encode(),
 }
 VALID[".txt"] = VALID[".csv"].replace(b",", b" ")
+VALID[".csv.gz"] = parse.gzip.compress(VALID[".csv"], mtime=0)
+VALID[".npy.gz"] = parse.gzip.compress(VALID[".npy"], mtime=0)
+VALID[".tsv"] = b'"a"\t"b"\n' + b'"7"\tTrue\t0\n"8"\tFALSE\t1.0\n"9"\t1e0\t0\n'
+VALID[".svm"] = b"".join(b"1 %d:1\n" % (1 + i % 5) for i in range(12))
+VALID[".mat"] = saved(savemat, {"X": EYE, "y": EYE[:, :1]}, do_compression=True)
 
 
 @pytest.mark.parametrize("ending", VALID)
@@ -79,7 +85,8 @@ def test_a_users_file_is_bits_or_a_data_error(tmp_path, ending, data):
     raw = data.draw(st.one_of(st.binary(max_size=300), mutated(VALID[ending])))
     path = tmp_path / f"x{ending}"
     path.write_bytes(raw)
-    for rows in outcome(DataError, files.read_parts, path) or []:
+    parts = outcome(DataError, files.read_parts, path)
+    for rows in parts.arrays if parts else []:
         assert rows.dtype == np.uint8
         assert rows.ndim == 2
         assert rows.size
@@ -89,15 +96,15 @@ def test_a_users_file_is_bits_or_a_data_error(tmp_path, ending, data):
 @many
 @given(
     raw=st.one_of(
-        st.binary(max_size=99), st.text("01 ,\t\r\n\ufeff.e+", max_size=99).map(str.encode)
+        st.binary(max_size=99), st.text('012 ,;\t\r\n\ufeff.e+"ab#', max_size=99).map(str.encode)
     )
 )
 def test_the_width_of_a_text_is_that_of_its_rows(tmp_path, raw):
     path = tmp_path / "x.csv"
     path.write_bytes(raw)
-    rows = outcome(DataError, text.read, path)
-    if rows is not None:
-        assert text.peek_width(path) == rows.shape[1]
+    table = outcome(DataError, text.read, path)
+    if table is not None:
+        assert text.peek_width(path) == table.rows.shape[1]
 
 
 @quick

@@ -8,6 +8,7 @@ import pytest
 from small_run import EACH_EPOCH, tiny
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from bihm.cli.evaluate import main as evaluate_main
 from bihm.data import import_file, load
 from bihm.errors import ConfigError, DataError
 from bihm.run.evaluate import evaluate
@@ -72,6 +73,34 @@ def test_a_run_finds_its_file_from_any_directory(tmp_path, monkeypatch):
     for name in (None, "file"):
         got = evaluate(read_run(tmp_path / "run"), split="test", K=15, dataset=name)
         assert got == results["test"]
+
+
+CUT = "one table of 40 rows, shuffled by RandomState(0) and cut 80/10/10: 32 train, 4 valid, 4 test"
+
+
+def test_a_run_on_one_table_says_that_it_was_cut(tmp_path, caplog):
+    path = rows_of(tmp_path / "rows.npy")
+    config = tiny(dataset__name="file", dataset__path=str(path), epochs=1, batch_size=10)
+    with caplog.at_level("INFO", "bihm"):
+        results = train(config, tmp_path / "run")
+    assert (
+        results["cut"] == json.loads((tmp_path / "run" / "results.json").read_text())["cut"] == CUT
+    )
+    assert sum(f"{path}: {CUT}; for splits of your own" in line for line in caplog.messages) == 1
+
+
+def test_estimates_say_which_rows_of_a_file_a_split_is(run, tmp_path, capsys):
+    path, folder = rows_of(tmp_path / "rows.npy"), str(run)
+    evaluate_main([f"run={folder}", "K=5", "split=valid", f"dataset={path}"])
+    cut, split = capsys.readouterr().err.splitlines()
+    assert cut.startswith(f"bihm-eval: {path}: {CUT}; for splits of your own")
+    assert split == "bihm-eval: split=valid means 4 of those rows"
+    assert json.loads((run / "eval-rows-valid-K5.json").read_text())["cut"] == CUT
+    rows = np.load(path)
+    np.savez(tmp_path / "mine.npz", train=rows, valid=rows[:5], test=rows)
+    evaluate_main([f"run={folder}", "K=5", "split=valid", f"dataset={tmp_path / 'mine.npz'}"])
+    assert capsys.readouterr().err == ""  # the file's own splits
+    assert "cut" not in json.loads((run / "eval-mine-valid-K5.json").read_text())
 
 
 def test_pictures_are_made_of_a_file_that_says_its_shape(tmp_path):
