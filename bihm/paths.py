@@ -25,6 +25,14 @@ def cache() -> Path:
     return Path(given) if given else Path(platformdirs.user_cache_dir("bihm"))
 
 
+def expand(text: str) -> str:
+    """A path as somebody typed it: `~` is the home folder, which no shell says behind `run=`.
+
+    A file that is called so comes first.
+    """
+    return text if os.path.lexists(text) else os.path.expanduser(text)
+
+
 @contextlib.contextmanager
 def plain(folder: Path) -> Iterator[Path]:
     """The folder, or a link to it where a library would take a `[` or a backslash for a pattern."""

@@ -100,7 +100,7 @@ def main() -> None:
     run = hydra.main(version_base="1.3", config_path=str(paths.configs()), config_name="train")
     code = 0
     try:
-        words.screen(sys.argv[1:])
+        sys.argv[1:] = words.prepare(sys.argv[1:])
         run(lambda raw: job(raw))()  # Hydra asks for a function: it wants to know its module
     except BihmError as error:
         job.error = error
