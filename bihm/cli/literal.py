@@ -31,7 +31,7 @@ def quote(word: str, sweep: bool) -> str:
 def split(text: str, sweep: bool) -> list[str] | None:
     """The paths that a value names; None where it is for Hydra to read."""
     if os.path.lexists(text):
-        return [text]
+        return [paths.expand(text)]
     quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
     if text in ("", "null") or quoted:
         return None

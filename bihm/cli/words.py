@@ -1,6 +1,5 @@
 """The words of `bihm-train` before Hydra sees them: one line for what is wrong, nothing is unpickled."""
 
-import argparse
 import os
 from collections.abc import Sequence
 from typing import NoReturn
@@ -11,17 +10,6 @@ from bihm.cli import like, literal
 from bihm.errors import ConfigError
 
 MODES = ("run", "multirun", "cfg", "info", "shell_completion")
-
-
-def prepare(words: Sequence[str]) -> list[str]:
-    """Screen the words, and turn those that Hydra could not read as they are meant.
-
-    Raises:
-        ConfigError: one line with the word and what would be right.
-    """
-    given = screen(words)
-    turned = dict(zip(given.overrides, turn(given.overrides, given.multirun), strict=True))
-    return [turned.get(word, word) for word in words]
 
 
 def turn(overrides: Sequence[str], sweep: bool) -> list[str]:
@@ -44,8 +32,8 @@ def _turn(word: str, keys: set[str], sweep: bool) -> str:
     return f"{key}=" + ",".join(like.offer(run, keys) for run in runs)
 
 
-def screen(words: Sequence[str]) -> argparse.Namespace:
-    """Refuse the words that Hydra would answer with a usage, a traceback or a pickle.
+def screen(words: Sequence[str]) -> list[str]:
+    """Refuse the words that Hydra would answer with a usage, a traceback or a pickle; return the others.
 
     Raises:
         ConfigError: one line with the word and what would be right.
@@ -70,7 +58,8 @@ def screen(words: Sequence[str]) -> argparse.Namespace:
                 f"--{option.replace('_', '-')}: the configuration is bihm's own; like=RUN takes that "
                 "of a run again, --config-dir=DIR experiment=NAME a recipe from DIR/experiment"
             )
-    return given
+    turned = dict(zip(given.overrides, turn(given.overrides, given.multirun), strict=True))
+    return [turned.get(word, word) for word in words]
 
 
 def _refuse(message: str) -> NoReturn:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bihm import paths
 from bihm.data import archive, text
 from bihm.data.catalogue import SPLITS
 from bihm.errors import DataError
@@ -158,7 +159,7 @@ def read(path: Path) -> Splits:
 
 def peek_width(path: str | Path) -> int:
     """Number of features of a user's file, from its header or first line alone; DataError."""
-    path = Path(path).expanduser()
+    path = Path(paths.expand(str(path)))
     kind = _kind(path)
     if kind in (".csv", ".txt"):
         return text.peek_width(path)
