@@ -136,7 +136,7 @@ FILES = [
     (E, "defaults: [override /hydra/callbacks: null]", "its defaults may name"),
     (E, "defaults: [/hydra/launcher/basic]", "its defaults may name"),
     (E, "defaults: [/model@hydra.launcher: rws]", f"hydra.launcher.name {ONLY}"),
-    (E, "defaults: [/model@p: rws]", "its defaults may name"),
+    (E, "defaults: [/model@p: rws]", "there is no key 'p.name'"),
     ("hydra/callbacks/sweep", "x: {_target_: canary.sing}", "hydra/callbacks/sweep"),
     ("hydra/config", "callbacks: {x: {_target_: canary.sing}}", "hydra/c"),
     ("hydra/launcher/evil", "_target_: canary.sing", f"hydra.launcher._target_ {ONLY}"),
