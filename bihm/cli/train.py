@@ -111,6 +111,8 @@ def main() -> None:
     except Exception as error:
         if job.called and not isinstance(error, HydraException | OmegaConfBaseException):
             raise  # a defect of ours, not the command's
+        if not job.called:
+            sweep.remove_unused()
         job.error = full_disk(error) or ConfigError(schema.explain(error))
     finished = sweep.report_sweep()
     if isinstance(job.error, Interrupted) and not code:

@@ -67,6 +67,15 @@ WORDS = [
 ]
 
 
+def test_a_log_that_cannot_be_made_leaves_no_folder(home, monkeypatch):
+    def refuse(*args):
+        raise ValueError("Unable to configure handler 'console'")
+
+    monkeypatch.setattr("hydra.core.utils.configure_log", refuse)
+    words = "hydra.job_logging.handlers.console.class=nowhere.Bird"
+    check((T + words, 2, "Unable to configure handler 'console'"), home)
+
+
 class Evil:
     def __reduce__(self):
         return exec, ("import canary",)
