@@ -8,6 +8,8 @@ from pathlib import Path
 
 import platformdirs
 
+from bihm.errors import ConfigError
+
 
 def configs() -> Path:
     """The folder of the Hydra configs: inside an installed wheel, or beside `bihm/` in a checkout."""
@@ -23,6 +25,21 @@ def cache() -> Path:
     """The user's cache folder: `$BIHM_CACHE`, or the platform's own place for such things."""
     given = os.environ.get("BIHM_CACHE")
     return Path(given) if given else Path(platformdirs.user_cache_dir("bihm"))
+
+
+def expand(text: str) -> str:
+    """A path as somebody typed it: `~` is the home folder, which no shell says behind `run=`.
+
+    A file that is called so comes first.
+
+    Raises:
+        ConfigError: the name is no text, so that no file could tell of it.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"{text!r} is no valid UTF-8; rename it") from error
+    return text if os.path.lexists(text) else os.path.expanduser(text)
 
 
 @contextlib.contextmanager

@@ -34,7 +34,10 @@ def main(argv: list[str] | None = None) -> None:
     try:
         command = parse(argv, Command, PROGRAM, USAGE)
         require_run(Path(command.run))
-        from bihm.run.load import export  # jax takes a second to import
+        from bihm.runtime import configure_jax  # jax takes a second to import
+
+        configure_jax()
+        from bihm.run.load import export
 
         print(export(Path(command.run), None if command.out is None else Path(command.out)))
     except BihmError as error:

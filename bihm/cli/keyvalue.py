@@ -13,6 +13,7 @@ import typing
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
+from bihm import paths
 from bihm.errors import ConfigError
 
 Schema = TypeVar("Schema")
@@ -83,6 +84,8 @@ def _read(text: str, kind: Any) -> Any:
         if text.lower() not in ("true", "false"):
             raise ValueError(text)
         return text.lower() == "true"
+    if kind is str:
+        return paths.expand(text)  # a path, mostly; nothing else begins with ~
     value = kind(text)
     if kind is float and not math.isfinite(value):
         raise ValueError(text)

@@ -44,7 +44,7 @@ class Job:
                 sweep.record(hydra_config)
             config = schema.parse(raw, [part.partition("=")[0].lstrip("+~") for part in overrides])
             if config.dataset.path is not None:  # where the user is, whatever hydra.job.chdir says
-                config.dataset.path = to_absolute_path(os.path.expanduser(config.dataset.path))
+                config.dataset.path = to_absolute_path(paths.expand(config.dataset.path))
             with disk_refusals():
                 return _train(config, directory, interactive=single and sys.stdout.isatty())
         except (BihmError, MemoryError) as caught:
@@ -100,7 +100,7 @@ def main() -> None:
     run = hydra.main(version_base="1.3", config_path=str(paths.configs()), config_name="train")
     code = 0
     try:
-        words.screen(sys.argv[1:])
+        sys.argv[1:] = words.screen(sys.argv[1:])
         run(lambda raw: job(raw))()  # Hydra asks for a function: it wants to know its module
     except BihmError as error:
         job.error = error
@@ -111,6 +111,8 @@ def main() -> None:
     except Exception as error:
         if job.called and not isinstance(error, HydraException | OmegaConfBaseException):
             raise  # a defect of ours, not the command's
+        if not job.called:
+            sweep.remove_unused()
         job.error = full_disk(error) or ConfigError(schema.explain(error))
     finished = sweep.report_sweep()
     if isinstance(job.error, Interrupted) and not code:

@@ -6,13 +6,34 @@ from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
 
+from bihm.cli import like, literal
 from bihm.errors import ConfigError
 
 MODES = ("run", "multirun", "cfg", "info", "shell_completion")
 
 
-def screen(words: Sequence[str]) -> None:
-    """Refuse the words that Hydra would answer with a usage, a traceback or a pickle.
+def turn(overrides: Sequence[str], sweep: bool) -> list[str]:
+    """Read paths literally, and like=RUN as the name of a configuration that Hydra finds.
+
+    Raises:
+        ConfigError: `like` names no run.
+    """
+    keys = {word.partition("=")[0].lstrip("+") for word in overrides}
+    return [_turn(word, keys, sweep) for word in overrides]
+
+
+def _turn(word: str, keys: set[str], sweep: bool) -> str:
+    key, _, text = word.partition("=")
+    if key.lstrip("+") != "like" or text == "null":
+        return literal.quote(word, sweep)
+    if not text:
+        raise ConfigError("like= is empty; give a run directory")
+    runs = literal.split(text, sweep) or [text.strip("'\"")]
+    return f"{key}=" + ",".join(like.offer(run, keys) for run in runs)
+
+
+def screen(words: Sequence[str]) -> list[str]:
+    """Refuse the words that Hydra would answer with a usage, a traceback or a pickle; return the others.
 
     Raises:
         ConfigError: one line with the word and what would be right.
@@ -29,17 +50,17 @@ def screen(words: Sequence[str]) -> None:
         raise ConfigError(f"--{modes[0]} and --{modes[1]} exclude each other".replace("_", "-"))
     if given.resolve and not (given.cfg or given.help):
         raise ConfigError("--resolve goes with --cfg job, --cfg hydra or --cfg all")
-    _check_folder("--config-dir", given.config_dir)
-    _check_folder("--config-path", given.config_path)
-    if given.config_path and not os.path.isabs(given.config_path):
-        # Hydra takes it for a place inside the package.
-        raise ConfigError(f"--config-path={given.config_path} must be absolute, from / on")
+    if given.config_dir is not None and not os.path.isdir(given.config_dir):
+        raise ConfigError(f"--config-dir={given.config_dir}: no such folder")
+    for option in ("config_path", "config_name"):
+        if getattr(given, option) is not None:  # a whole configuration from a file: see `trust`
+            raise ConfigError(
+                f"--{option.replace('_', '-')}: the configuration is bihm's own; like=RUN takes that "
+                "of a run again, --config-dir=DIR experiment=NAME a recipe from DIR/experiment"
+            )
+    turned = dict(zip(given.overrides, turn(given.overrides, given.multirun), strict=True))
+    return [turned.get(word, word) for word in words]
 
 
 def _refuse(message: str) -> NoReturn:
     raise ConfigError(f"{message}; `bihm-train --help` shows what there is")
-
-
-def _check_folder(option: str, folder: str | None) -> None:
-    if folder is not None and not os.path.isdir(folder):
-        raise ConfigError(f"{option}={folder}: no such folder")

@@ -7,6 +7,7 @@ from typing import Any
 
 from bihm.config.schema import MOST_LAYERS, Config, DatasetConfig, OptimConfig, SideConfig
 from bihm.errors import ConfigError
+from bihm.runtime import import_jax
 
 MOST = 2**31 - 1  # what the machine counts with
 MOST_UNITS = 10**6
@@ -96,6 +97,7 @@ def _check_dataset(dataset: DatasetConfig) -> None:
 
 
 def _check_model(config: Config) -> None:
+    import_jax()
     from bihm.machine.rules import (
         RULES,  # jax takes a second to import: not for every mistyped word
     )

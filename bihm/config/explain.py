@@ -5,7 +5,7 @@ import re
 
 from hydra.errors import OverrideParseException
 
-from bihm.config.schema import Config, flatten
+from bihm.config.schema import GROUPS, Config, flatten
 
 
 def explain(error: Exception) -> str:
@@ -44,9 +44,7 @@ def explain(error: Exception) -> str:
 
 def _unknown_key(key: str) -> str:
     key = key.lstrip("+~")
-    close = difflib.get_close_matches(
-        key, [*flatten(Config()), "model", "dataset", "experiment"], 1
-    )
+    close = difflib.get_close_matches(key, [*flatten(Config()), *GROUPS, "like"], 1)
     hint = f"; did you mean {close[0]!r}?" if close else "; `bihm-train --cfg job` shows all keys"
     return f"there is no key {key!r}{hint}"
 

@@ -47,6 +47,11 @@ def load(path: Path) -> Config:
         # Aliases of aliases grow without bounds; no configuration that we wrote has any.
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
             raise ConfigError(f"{path}: has aliases (*), which a run's configuration never has")
+        # Nothing is looked up, in the environment or elsewhere, for a stranger's file.
+        if "${" in text:
+            raise ConfigError(
+                f"{path}: has interpolations (${{), which a run's configuration never has"
+            )
         raw = OmegaConf.create(text)
     except (OSError, ValueError, yaml.YAMLError, RecursionError, OmegaConfBaseException) as error:
         raise ConfigError(f"{path}: cannot be read ({type(error).__name__})") from error

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from bihm.machine.layer_sizes import layer_sizes
 
 MOST_LAYERS = 1000
+GROUPS = ("model", "dataset", "experiment")  # folders of configs/, chosen by name
 
 
 @dataclass

@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bihm import paths
 from bihm.data import archive, bars, files, imports, splits
 from bihm.data.catalogue import SPLITS, Entry, catalogue, entry
 from bihm.data.files import peek_width
 from bihm.errors import ConfigError, DataError
-from bihm.paths import cache
 
 __all__ = [
     "Dataset",
@@ -57,7 +57,7 @@ class Dataset(NamedTuple):
 def folders() -> list[Path]:
     """Where NAME.npz is looked for, in order: $BIHM_DATA if set, the user's cache."""
     given = os.environ.get("BIHM_DATA")
-    return ([Path(given)] if given else []) + [cache() / "data"]
+    return ([Path(given)] if given else []) + [paths.cache() / "data"]
 
 
 def find(name: str) -> Path | None:
@@ -150,7 +150,7 @@ def _own_file(name: str, path: str | None) -> Path | None:
         raise ConfigError(
             f"dataset.path has no meaning with dataset={name}; a file is dataset=file dataset.path=FILE"
         )
-    return Path(path).expanduser()
+    return Path(paths.expand(path))
 
 
 def require(name: str, path: str | None = None) -> None:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bihm import paths
 from bihm.data import archive, foreign, text
 from bihm.data.catalogue import SPLITS
 from bihm.errors import DataError
@@ -167,7 +168,7 @@ def read_parts(path: Path) -> Parts:
 
 def peek_width(path: str | Path) -> int:
     """Number of features of a user's file, from its header or first lines where they say it; DataError."""
-    path = Path(path).expanduser()
+    path = Path(paths.expand(str(path)))
     kind = kind_of(path)
     if kind in TEXT:
         return text.peek_width(path)

@@ -67,7 +67,7 @@ def lock(directory: Path) -> Iterator[None]:
         yield
 
 
-def require_run(directory: Path) -> Path:
+def require_run(directory: Path, key: str = "run") -> Path:
     """Return the directory if it holds a run.
 
     Raises:
@@ -76,7 +76,7 @@ def require_run(directory: Path) -> Path:
     if not os.path.isfile(
         directory / "config.yaml"
     ):  # Path.is_file raises on a name that is too long
-        raise ConfigError(f"run={directory} is not a run directory: it has no config.yaml")
+        raise ConfigError(f"{key}={directory} is not a run directory: it has no config.yaml")
     return directory
 
 

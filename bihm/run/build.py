@@ -4,13 +4,13 @@ import math
 import os
 from dataclasses import asdict
 from itertools import pairwise
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bihm import paths
 from bihm.config import Config, PhaseConfig, SideConfig, layer_types
 from bihm.data import Dataset, load
 from bihm.errors import ConfigError
@@ -65,7 +65,7 @@ def read_dataset(config: Config) -> Dataset:
         ConfigError: the configuration does not fit them.
     """
     if config.dataset.path is not None:  # a run is read again, and from elsewhere
-        config.dataset.path = os.path.abspath(Path(config.dataset.path).expanduser())
+        config.dataset.path = os.path.abspath(paths.expand(config.dataset.path))
     dataset = load(config.dataset.name, config.dataset.path)
     width = config.dataset.n_features
     if width is not None and width != dataset.n_features:

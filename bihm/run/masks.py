@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bihm import paths
 from bihm.data import archive, files, text
 from bihm.errors import ConfigError, DataError
 
@@ -57,7 +58,7 @@ def _half(mask: str, width: int, layout: Layout | None) -> np.ndarray:
 
 
 def _bits(mask: str, width: int) -> np.ndarray:
-    bits = _read_mask(Path(mask).expanduser(), width)
+    bits = _read_mask(Path(paths.expand(mask)), width)
     if bits.size != width or max(bits.shape) != width:
         raise ConfigError(f"mask={mask} has the shape {bits.shape}; this run needs {width} bits")
     if not np.isin(bits, (0, 1)).all():
