@@ -51,10 +51,10 @@ def _missing(path: Path) -> tuple[Path, ...]:
 
 def remove_unused() -> None:
     """Remove what Hydra made for a run or a sweep that was refused; nothing that others use or made."""
-    if not Folders.new or (Folders.new[0].parent / "config.yaml").exists():  # a run has begun there
-        return
-    made, *folders = Folders.new
-    with contextlib.suppress(OSError):  # not empty: somebody else's
+    made, *folders = Folders.new or (None,)
+    with contextlib.suppress(OSError, ValueError):  # not empty: somebody else's; or no name of a file
+        if made is None or (made.parent / "config.yaml").exists():  # a run has begun there
+            return
         made.unlink(missing_ok=True)
         for folder in folders:
             folder.rmdir()
