@@ -142,7 +142,9 @@ def _flat_config(job: Path) -> dict[str, Any]:
 
 
 def _number(estimate: dict[str, float] | None) -> str:
+    from bihm.records.results import number  # jax takes a second to import: not at the start
+
     if estimate is None:
         return "-"
     error = estimate.get("sem", estimate.get("stderr"))
-    return f"{estimate['mean']:.3f} +- " + ("?" if error is None else f"{error:.3f}")
+    return f"{number(estimate['mean'])} +- " + ("?" if error is None else number(error))

@@ -83,7 +83,7 @@ class EvalConfig:
 
 @dataclass
 class StopConfig:
-    patience: int | None = 10
+    patience: int | None = 100
 
 
 @dataclass

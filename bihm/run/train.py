@@ -135,10 +135,20 @@ def _train(run: Run, directory: Path, interactive: bool, stop: StopRequest) -> d
             results = _results(run, training_loop, best)
         except NumbersError as error:
             book.session_end(0, {}, success=False)
-            raise NumbersError(f"{error}; last good checkpoint: {checkpoints}") from error
+            raise NumbersError(
+                f"{error}; {_remedy(run.config)}; last checkpoint: {checkpoints}"
+            ) from error
         write_json(directory / "results.json", results)
         _log_end(book, results)
         return results
+
+
+def _remedy(config: Config) -> str:
+    """What keeps the numbers of a run from breaking."""
+    clip = config.optim.clip
+    bound = "set optim.clip, as optim.clip=1" if clip is None else f"optim.clip (now {clip:g})"
+    rates = {f"{phase.lr:g}" for phase in phases(config)}
+    return f"lower optim.lr (now {', then '.join(sorted(rates))}) or {bound}"
 
 
 def _logged(start: Checkpoint | None) -> tuple[int, int] | tuple[()]:

@@ -29,7 +29,7 @@ def test_the_defaults_are_the_promised_ones():
     config = read()
     assert (config.model.name, config.dataset.name) == ("bihm", "digits")
     assert (config.depth, config.K, config.batch_size, config.seed) == (12, 10, 100, 0)
-    assert (config.optim.lr, config.optim.schedule, config.stop.patience) == (1e-3, "constant", 10)
+    assert (config.optim.lr, config.optim.schedule, config.stop.patience) == (1e-3, "constant", 100)
     assert config.max_seconds is None
     assert config.layers == layer_sizes(12, 64)
 
