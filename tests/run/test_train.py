@@ -50,7 +50,7 @@ def test_results_have_the_promised_form(finished):
     _, results = finished
     assert list(results) == [
         *("schema", "model", "dataset", "layers", "parameters", "seed", "train"),
-        *("test", "valid", "device", "versions"),
+        *("test", "valid", "device", "versions", "arithmetic"),
     ]
     assert results["schema"] == 1
     assert results["layers"] == [6, 3]
