@@ -52,13 +52,16 @@ def _check_fit(path: Path, source: Params, wanted: Params) -> None:
     for name in sorted(theirs.keys() | ours.keys()):
         if theirs.get(name) != ours.get(name):
             raise ConfigError(
-                f"init.from={path}: {name} has {_told(theirs.get(name))}; "
-                f"this run's machine needs {_told(ours.get(name))}"
+                f"init.from={path}: {_misfit(name, theirs.get(name), ours.get(name))}"
             )
 
 
-def _told(shape: tuple[int, ...] | None) -> str:
-    return "no such parameter" if shape is None else f"shape {shape}"
+def _misfit(name: str, theirs: tuple[int, ...] | None, ours: tuple[int, ...] | None) -> str:
+    if theirs is None:
+        return f"has no {name}, which this run's machine needs in shape {ours}"
+    if ours is None:
+        return f"has {name}, which this run's machine does not have"
+    return f"{name} has shape {theirs}; this run's machine needs {ours}"
 
 
 def hold_to_its_start(run: Run, directory: Path) -> None:

@@ -125,7 +125,6 @@ WRONG = {
     "init.weights=[authors]": "init.weights must be one of authors, glorot",
     "init=null": "init",
     "init=3": "init",
-    "~init.bias": "init.bias",
     "eval.K=0": "eval.K must be at least 1",
     "eval.final_z_outer=1": "eval.final_z_outer must be at least 2",
     "stop.patience=0": "stop.patience must be at least 1",

@@ -46,8 +46,8 @@ def test_an_average_starts_there_too_and_the_optimiser_anew(uninterrupted, tmp_p
     ("change", "says"),
     [
         ({"layers": [6, 4]}, r"p\.1\.w has shape \(3, 6\); this run's machine needs \(4, 6\)"),
-        ({"layers": [6], "depth": 1}, "p.1.w has shape .* needs no such parameter"),
-        ({"p__layer": "darn"}, "has no such parameter; this run's machine needs shape"),
+        ({"layers": [6], "depth": 1}, r"has p\.1\.w, which this run's machine does not have"),
+        ({"p__layer": "darn"}, r"has no p\.0\.a, which .* needs in shape \(16, 16\)"),
     ],
 )
 def test_other_shapes_are_refused_in_one_line(uninterrupted, tmp_path, change, says):
