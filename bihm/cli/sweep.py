@@ -52,7 +52,9 @@ def _missing(path: Path) -> tuple[Path, ...]:
 def remove_unused() -> None:
     """Remove what Hydra made for a run or a sweep that was refused; nothing that others use or made."""
     made, *folders = Folders.new or (None,)
-    with contextlib.suppress(OSError, ValueError):  # not empty: somebody else's; or no name of a file
+    with contextlib.suppress(
+        OSError, ValueError
+    ):  # not empty: somebody else's; or no name of a file
         if made is None or (made.parent / "config.yaml").exists():  # a run has begun there
             return
         made.unlink(missing_ok=True)
@@ -142,7 +144,9 @@ def _flat_config(job: Path) -> dict[str, Any]:
 
 
 def _number(estimate: dict[str, float] | None) -> str:
+    from bihm.records.results import number  # jax takes a second to import: not at the start
+
     if estimate is None:
         return "-"
     error = estimate.get("sem", estimate.get("stderr"))
-    return f"{estimate['mean']:.3f} +- " + ("?" if error is None else f"{error:.3f}")
+    return f"{number(estimate['mean'])} +- " + ("?" if error is None else number(error))

@@ -45,6 +45,8 @@ class Job:
             config = schema.parse(raw, [part.partition("=")[0].lstrip("+~") for part in overrides])
             if config.dataset.path is not None:  # where the user is, whatever hydra.job.chdir says
                 config.dataset.path = to_absolute_path(paths.expand(config.dataset.path))
+            if config.init["from"] is not None:
+                config.init["from"] = to_absolute_path(paths.expand(config.init["from"]))
             with disk_refusals():
                 return _train(config, directory, interactive=single and sys.stdout.isatty())
         except (BihmError, MemoryError) as caught:
@@ -71,8 +73,12 @@ def _train(config: schema.Config, directory: Path, interactive: bool) -> float:
     from bihm.data import require
 
     require(config.dataset.name, config.dataset.path)
-    from bihm.runtime import configure_jax  # jax takes a second to import: not before it is needed
+    from bihm.runtime import (  # jax takes a second to import: not before it is needed
+        configure_jax,
+        hold_threads,
+    )
 
+    hold_threads(directory)
     configure_jax()
     from bihm.run.train import train
 

@@ -5,7 +5,14 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from bihm.config.schema import MOST_LAYERS, Config, DatasetConfig, OptimConfig, SideConfig
+from bihm.config.schema import (
+    MOST_LAYERS,
+    Config,
+    DatasetConfig,
+    OptimConfig,
+    SideConfig,
+    first_parameters,
+)
 from bihm.errors import ConfigError
 from bihm.runtime import import_jax
 
@@ -73,15 +80,30 @@ def check(config: Config) -> None:
             _require_whole(f"layers[{i}]", size, most=MOST_UNITS)
     _check_dataset(config.dataset)
     _check_optim(config.optim)
-    _require_one_of("init.weights", config.init.weights, ("authors", "glorot"))
-    _require_one_of("init.visible_bias", config.init.visible_bias, ("constant", "data"))
-    _require(math.isfinite(config.init.bias), f"init.bias must be finite, got {config.init.bias}")
+    _check_init(config.init)
     for key, value in vars(config.eval).items():
         _require_whole(f"eval.{key}", value, 2 if "outer" in key else 1)
     _require_whole("stop.patience", config.stop.patience)
     _require_number("checkpoint.every_seconds", config.checkpoint.every_seconds, zero=True)
     _check_model(config)
     _check_sides(config)
+
+
+def _check_init(init: dict[str, Any]) -> None:
+    """Refuse what is no key of `init`, too: it is a mapping, whose keys the schema does not know."""
+    known = first_parameters()
+    for key in init:
+        _require(key in known, f"there is no key 'init.{key}'; init has {', '.join(known)}")
+    _require_one_of("init.weights", init["weights"], ("authors", "glorot"))
+    _require_one_of("init.visible_bias", init["visible_bias"], ("constant", "data"))
+    bias, source = init["bias"], init["from"]
+    number = isinstance(bias, int | float) and not isinstance(bias, bool)
+    _require(number and math.isfinite(bias), f"init.bias must be a finite number, got {bias!r}")
+    init["bias"] = float(bias)
+    _require(
+        source is None or (isinstance(source, str) and bool(source)),
+        f"init.from must be a run directory, a weights file or null, got {source!r}",
+    )
 
 
 def _check_dataset(dataset: DatasetConfig) -> None:

@@ -1,6 +1,7 @@
 """From what Hydra composed, or a run saved, to a checked `Config`."""
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -88,11 +89,24 @@ def from_dict(plain: Any) -> Config:
 
 
 def differences(saved: Config, wanted: Config) -> list[str]:
-    """Name what differs in two configurations, save for what does not change a run's numbers."""
-    free = ("max_seconds", "checkpoint.every_seconds")
-    before, after = flatten(saved), flatten(wanted)
+    """Name what makes two configurations those of two runs, and not of one that is given another limit.
+
+    Limits are `max_seconds`, and epochs and patience, also those of phases.
+    """
+    free = ("max_seconds", "checkpoint.every_seconds", "epochs", "stop.patience")
+    before, after = (
+        flatten(config) | {"optim.phases": _unlimited(config)} for config in (saved, wanted)
+    )
     return [
         f"{key} was {before.get(key)}, now {after.get(key)}"
         for key in sorted(before.keys() | after.keys())
         if before.get(key) != after.get(key) and key not in free
+    ]
+
+
+def _unlimited(config: Config) -> list[dict[str, Any]]:
+    limits = ("epochs", "patience")
+    return [
+        {key: value for key, value in asdict(phase).items() if key not in limits}
+        for phase in config.optim.phases
     ]

@@ -41,11 +41,9 @@ class SideConfig:
     order: str = "natural"
 
 
-@dataclass
-class InitConfig:
-    weights: str = "authors"
-    bias: float = -1.0
-    visible_bias: str = "data"
+def first_parameters() -> dict[str, Any]:
+    """How the parameters start; a mapping because no field of a class can be called `from`."""
+    return {"weights": "authors", "bias": -1.0, "visible_bias": "data", "from": None}
 
 
 @dataclass
@@ -84,7 +82,7 @@ class EvalConfig:
 
 @dataclass
 class StopConfig:
-    patience: int | None = 10
+    patience: int | None = 100
 
 
 @dataclass
@@ -109,7 +107,7 @@ class Config:
     max_seconds: float | None = None
     p: SideConfig = field(default_factory=SideConfig)
     q: SideConfig = field(default_factory=SideConfig)
-    init: InitConfig = field(default_factory=InitConfig)
+    init: dict[str, Any] = field(default_factory=first_parameters)
     optim: OptimConfig = field(default_factory=OptimConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     stop: StopConfig = field(default_factory=StopConfig)

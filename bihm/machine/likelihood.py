@@ -4,6 +4,7 @@ Rows come in tiles of a fixed shape and samples in blocks of a fixed size, so th
 every K above the block and every split that fills a tile. A tile is padded by the caller.
 """
 
+import math
 from functools import partial
 from typing import NamedTuple
 
@@ -12,10 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.nn import logsumexp
 
+from bihm.errors import NumbersError
 from bihm.kernels.compiled import fast_jit
 from bihm.kernels.products import products_in
 from bihm.machine.machine import HelmholtzMachine, Params, Structure, bind
 from bihm.types import AnyArray, Array, Bits, Float, PRNGKey
+
+MOST_NATS = 2.0**24  # float32 has 24 bits
 
 
 class Estimates(NamedTuple):
@@ -152,9 +156,10 @@ def summarise_log_z(log_terms: np.ndarray, inner: int) -> LogZ:
     """
     log_terms = np.asarray(log_terms, np.float64)
     top = log_terms.max()
-    terms = np.exp(log_terms - top)
-    mean = float(top + np.log(terms.mean()))
-    stderr = float(terms.std(ddof=1) / terms.mean() / np.sqrt(terms.size))
+    with np.errstate(invalid="ignore"):  # of infinities; whoever asked will look
+        terms = np.exp(log_terms - top)
+        mean = float(top + np.log(terms.mean()))
+        stderr = float(terms.std(ddof=1) / terms.mean() / np.sqrt(terms.size))
     low, high = mean - 1.96 * stderr, min(0.0, mean + 1.96 * stderr)
     return LogZ(mean, stderr, low, high, terms.size, inner)
 
@@ -164,4 +169,15 @@ def mean_and_sem(values: Float[AnyArray, " rows"]) -> tuple[float, float]:
     exact = np.asarray(values, np.float64)
     with np.errstate(invalid="ignore"):  # of infinities; whoever asked will look
         sem = exact.std(ddof=1) / np.sqrt(exact.size) if exact.size > 1 else np.nan
-    return float(exact.mean()), float(sem)
+        return float(exact.mean()), float(sem)
+
+
+def check_meaning(name: str, value: float) -> None:
+    """Refuse an estimate that is no number, or so large that float32 does not count its nats.
+
+    Raises:
+        NumbersError: it is NaN, infinite, or 2**24 nats or more.
+    """
+    if not abs(value) < MOST_NATS:
+        beyond = ", more than float32 can count in nats" if math.isfinite(value) else ""
+        raise NumbersError(f"{name} is {value:.4g}{beyond}")

@@ -10,11 +10,13 @@ from flax import nnx
 
 from bihm.kernels.noise import uniforms
 from bihm.machine.layers import Conditional, Init, LayerSpec, free_numbers, make_layer
-from bihm.types import Array, Bits, Float, PRNGKey
+from bihm.types import AnyArray, Array, Bits, Float, PRNGKey
 
 Latents = list[Bits[Array, "*lead _units"]]  # h_1 .. h_L, data side first
 Params = Any  # a pytree of float32 arrays
 Structure = Any  # the machine without its numbers: static and hashable
+
+RAREST = 1e-3  # no pixel is taken to be on, or off, more rarely than this
 
 
 class HelmholtzMachine(nnx.Module):
@@ -108,8 +110,20 @@ def make_machine(
 @jax.jit
 def _log_odds(mean: Float[Array, " units"]) -> Float[Array, " units"]:
     # A pixel that is never on must not start at minus infinity.
-    mean = jnp.clip(mean, 1e-3, 1 - 1e-3)
+    mean = jnp.clip(mean, RAREST, 1 - RAREST)
     return jnp.log(mean) - jnp.log1p(-mean)
+
+
+def independent_log_p(
+    mean: Float[AnyArray, " visible"], rows_mean: Float[AnyArray, " visible"]
+) -> float:
+    """log p of rows, in nats a row, if their bits were independent and on with the probabilities `mean`.
+
+    sum_i r_i log m_i + (1 - r_i) log(1 - m_i), where r is the mean of the rows and m is kept off 0 and 1
+    as for the first bias of p(x | h_1): what a machine says before its units tell each other anything.
+    """
+    mean = np.clip(np.asarray(mean, np.float64), RAREST, 1 - RAREST)
+    return float(np.sum(rows_mean * np.log(mean) + (1 - rows_mean) * np.log1p(-mean)))
 
 
 def split(machine: HelmholtzMachine) -> tuple[Structure, Params]:

@@ -195,6 +195,12 @@ class Checkpoints:
                 self._manager.close()
 
 
+def has_begun(directory: Path) -> bool:
+    """Whether a run has, or ever had, a checkpoint; one that was never completed is none."""
+    complete = (directory / "checkpoints").glob("*[0-9]")
+    return (directory / ".checkpointed").exists() or any(path.name.isdecimal() for path in complete)
+
+
 def read_checkpoint(directory: Path, config: Config, like: TrainState) -> Checkpoint:
     """Read the newest whole checkpoint of a run; nothing is written, and nothing is left open.
 

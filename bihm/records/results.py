@@ -7,15 +7,14 @@ from typing import Any
 import numpy as np
 
 from bihm import __version__
-from bihm.errors import NumbersError
-from bihm.machine.likelihood import Estimates, LogZ, mean_and_sem
+from bihm.machine.likelihood import Estimates, LogZ, check_meaning, mean_and_sem
 
 
 def block_of(estimates: Estimates, K: int, log_z: LogZ | None) -> dict[str, Any]:
     """The block of `results.json` for one split; the p* fields only where there is a `log_z`.
 
     Raises:
-        NumbersError: an estimate is not finite.
+        NumbersError: an estimate is not finite, or too large for float32 to mean anything.
     """
 
     def pair(mean: float, sem: float) -> dict[str, float]:
@@ -33,8 +32,8 @@ def block_of(estimates: Estimates, K: int, log_z: LogZ | None) -> dict[str, Any]
     if log_z is not None:
         result["ess_p_star"] = mean_and_sem(estimates.ess_p_star)[0]
     for name in ("log_p", "log_p_tilde_star", "two_log_z"):
-        if name in result and not np.isfinite(result[name]["mean"]):
-            raise NumbersError(f"the estimate of {name} is {result[name]['mean']}")
+        if name in result:
+            check_meaning(f"the estimate of {name}", result[name]["mean"])
     return result
 
 
@@ -45,10 +44,10 @@ def table(blocks: dict[str, dict[str, Any]]) -> list[str]:
         parts = [f"{split:5s} {block['examples']} rows, K={block['K']}:"]
         stars = [name for name in ("log_p_tilde_star", "log_p_star") if name in block]
         for name in ("log_p", *stars):
-            parts.append(f"{name} {block[name]['mean']:.3f} +- {_error(block[name]['sem'])}")
+            parts.append(f"{name} {number(block[name]['mean'])} +- {_error(block[name]['sem'])}")
         if "two_log_z" in block:
             z = block["two_log_z"]
-            parts.append(f"2 log Z {z['mean']:.3f} +- {z['stderr']:.3f}")
+            parts.append(f"2 log Z {number(z['mean'])} +- {number(z['stderr'])}")
             parts.append(f"ESS p* {100 * block['ess_p_star']:.1f} %")
         parts.append(f"ESS p {100 * block['ess_p']:.1f} %")
         lines.append("  ".join(parts))
@@ -57,7 +56,12 @@ def table(blocks: dict[str, dict[str, Any]]) -> list[str]:
 
 def _error(sem: float | None) -> str:
     """A standard error for a person: of one row it is unknown, NaN here and null in JSON."""
-    return "?" if sem is None or np.isnan(sem) else f"{sem:.3f}"
+    return "?" if sem is None or np.isnan(sem) else number(sem)
+
+
+def number(value: float) -> str:
+    """A number of nats for a person: three decimals, and never wider than a column of a table."""
+    return f"{value:.3f}" if abs(value) < 1e5 else f"{value:.3e}"
 
 
 def summary(results: dict[str, Any]) -> list[str]:

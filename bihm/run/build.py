@@ -119,7 +119,7 @@ def make_parts(
         config.layers,
         _layer_specs(config.p, "p", len(config.layers) + 1),
         _layer_specs(config.q, "q", len(config.layers)),
-        Init(config.init.weights, config.init.bias),
+        Init(config.init["weights"], config.init["bias"]),
         visible_mean,
     )
     structure, params = split(machine)
@@ -143,7 +143,7 @@ def make_run(config: Config) -> Run:
     """Build the pieces of a run; the same configuration builds the same ones."""
     dataset = read_dataset(config)
     mean = None
-    if config.init.visible_bias == "data":
+    if config.init["visible_bias"] == "data":
         mean = on_device(dataset.train.mean(axis=0) / (255 if dataset.grey else 1))
     structure, params, optimizer = make_parts(config, mean)
     plan = plan_epoch(len(dataset.train), config.batch_size, LONGEST_CHUNK)

@@ -1,8 +1,7 @@
 """The training loop: compiled chunks, and between them a look at the numbers, the clock and signals."""
 
-import math
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 import jax
@@ -10,37 +9,24 @@ import jax.numpy as jnp
 import numpy as np
 
 from bihm.config import PhaseConfig
-from bihm.errors import Interrupted, NumbersError
-from bihm.machine.likelihood import mean_and_sem
+from bihm.errors import Interrupted
+from bihm.machine.likelihood import check_meaning, mean_and_sem
 from bihm.machine.optimizer import Rates
 from bihm.machine.training_step import Chunk, TrainState, evaluated_params, make_chunk
 from bihm.records.checkpoint import Checkpoint, Checkpoints
 from bihm.records.logbook import Logbook
 from bihm.records.progress import Progress
+from bihm.records.results import number
 from bihm.run import images
 from bihm.run.build import Run, has_p_star, phases, rule_of, split_rows
 from bihm.run.splits import block_size, estimate_log_z, estimate_split
 from bihm.run.step_sums import StepSums
+from bihm.run.stopping import Memory, Stopping
 from bihm.signals import StopRequest
 
 SECONDS_BETWEEN_LINES = 2.0
 
 _copy = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))  # one dispatch for all arrays
-
-
-@dataclass
-class Memory:
-    """What the loop knows besides the states; JSON, so that it is saved with them."""
-
-    phase: int = 0
-    phase_step: int = 0  # the step at which the phase began
-    best_score: float | None = None
-    best_epoch: int = 0
-    evaluated_step: int = 0
-    seconds: float = 0.0
-    stopped_by: str = ""
-    totals: dict[str, float] = field(default_factory=dict)  # of the tally
-    steps: int = 0  # of the tally
 
 
 class TrainingLoop:
@@ -59,7 +45,9 @@ class TrainingLoop:
         self.progress, self.stop = progress, stop
         self.rows = jnp.asarray(run.dataset.train)
         self.valid_rows = split_rows(run.dataset, "valid")
+        self.stopping = Stopping.of(run, self.valid_rows)
         self.memory = Memory(**start.memory)
+        self.memory.eval_every = self.memory.eval_every or run.eval_every
         self.state = start.latest
         self.best: TrainState = _copy(
             start.best
@@ -81,10 +69,13 @@ class TrainingLoop:
         A signal is heeded after the chunk, the tile of an estimate or the compilation that is under way.
 
         Raises:
-            NumbersError: a loss or a gradient was not finite; the checkpoint before it stays.
+            NumbersError: a loss or a gradient was not finite, or no state is better than broken ones;
+                the checkpoint before it stays.
             Interrupted: a signal came, and a checkpoint was written.
         """
         plans = phases(self.run.config)
+        if self.stopping.may_go_on(self.memory, self.step):
+            self.memory.stopped_by = ""
         while not self.memory.stopped_by:
             ended_by = self._phase(plans[self.memory.phase])
             if ended_by == "max_seconds" or self.memory.phase + 1 == len(plans):
@@ -94,6 +85,7 @@ class TrainingLoop:
         self.save()
         self._show_pictures()
         self.checkpoints.wait()
+        self.stopping.check_end(self.memory)
         return self.best
 
     def _next_phase(self) -> None:
@@ -105,7 +97,6 @@ class TrainingLoop:
     def _phase(self, phase: PhaseConfig) -> str:
         """Train with one K and one schedule; return what ended it."""
         per_epoch = self.run.plan.steps_per_epoch
-        first_epoch = self.memory.phase_step // per_epoch
         assert phase.K is not None  # `phases` has filled in what was null
         assert phase.lr is not None
         assert phase.lr_end is not None
@@ -116,10 +107,9 @@ class TrainingLoop:
         while True:
             done, within = divmod(self.step - self.memory.phase_step, per_epoch)
             last = done == phase.epochs
-            if within == 0 and done > 0 and (last or done % self.run.eval_every == 0):
+            if within == 0 and done > 0 and (last or done % self.memory.eval_every == 0):
                 self._evaluate()
-                waited = self.epoch - max(self.memory.best_epoch, first_epoch)
-                if phase.patience is not None and waited >= phase.patience:
+                if self.stopping.out_of_patience(self.memory, self.step):
                     return "patience"
             if last:
                 return "epochs"
@@ -183,7 +173,9 @@ class TrainingLoop:
             scalars |= {"valid/two_log_z": log_z.mean, "valid/two_log_z_stderr": log_z.stderr}
         scalars |= self.sums.take()  # not before: whoever stops in an estimate comes back to it
         for name, leaf in zip(self.sums.parameter_names, jax.tree.leaves(params), strict=True):
-            scalars[f"weight_norm/{name}"] = float(np.linalg.norm(np.asarray(leaf)))
+            scalars[f"weight_norm/{name}"] = float(np.linalg.norm(np.asarray(leaf, np.float64)))
+        for name in (run.score, "two_log_z"):
+            check_meaning(f"valid/{name} at step {self.step}", scalars.get(f"valid/{name}", 0.0))
         self._remember(scalars[f"valid/{run.score}"])
         self.memory.evaluated_step = self.step
         self.book.evaluation(
@@ -192,8 +184,6 @@ class TrainingLoop:
         self._tell(scalars)
 
     def _remember(self, score: float) -> None:
-        if not math.isfinite(score):
-            raise NumbersError(f"valid/{self.run.score} is {score} at step {self.step}")
         if self.memory.best_score is None or score > self.memory.best_score:
             self.memory.best_score, self.memory.best_epoch = score, self.epoch
             self.best = _copy(self.state)
@@ -232,7 +222,7 @@ class TrainingLoop:
 
     def _best_text(self) -> str:
         best = self.memory.best_score
-        return "" if best is None else f"best valid {self.run.score} {best:.3f}"
+        return "" if best is None else f"best valid {self.run.score} {number(best)}"
 
     def _tell(self, scalars: dict[str, float]) -> None:
         """Say how it goes, though not more often than a person can read."""
@@ -242,7 +232,8 @@ class TrainingLoop:
         name = self.run.score
         line = (
             f"epoch {self.epoch:4d}  step {self.step:6d}  {self._told:6.1f} s  "
-            f"train {name} {scalars[f'train/{name}']:.3f}  valid {scalars[f'valid/{name}']:.3f}"
+            f"train {name} {number(scalars[f'train/{name}'])}  "
+            f"valid {number(scalars[f'valid/{name}'])}"
         )
         if "valid/two_log_z" in scalars:
             line += f"  2 log Z {scalars['valid/two_log_z']:.2f}"

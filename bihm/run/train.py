@@ -14,14 +14,17 @@ from bihm.machine.training_step import TrainState, evaluated_params
 from bihm.records.checkpoint import Checkpoint, Checkpoints
 from bihm.records.digests import digest_arrays
 from bihm.records.logbook import Logbook
+from bihm.records.places import note_place
 from bihm.records.progress import progress
 from bihm.records.results import block_of, summary, versions
 from bihm.records.run_files import lock, read_json, write_json, write_status, write_text
 from bihm.run.build import Run, first_state, make_run, phases, split_rows
 from bihm.run.evaluate import final_log_z
+from bihm.run.longer import changed_limits, check_exact, is_longer
 from bihm.run.loop import TrainingLoop
 from bihm.run.splits import block_size, estimate_split
-from bihm.runtime import lacks_bfloat16
+from bihm.run.start import hold_to_its_start, start_from
+from bihm.runtime import arithmetic, lacks_bfloat16
 from bihm.signals import StopRequest, stop_request
 
 log = logging.getLogger("bihm")
@@ -34,14 +37,21 @@ def train(config: Config, directory: Path, interactive: bool = False) -> dict[st
     Raises:
         BihmError: the run could not start, broke, or was interrupted; `status.json` says which.
     """
-    run = make_run(config)  # refuses what cannot work before anything is written
+    run = start_from(make_run(config), directory)  # refuses what cannot work before it writes
     directory.mkdir(parents=True, exist_ok=True)
     with lock(directory), stop_request() as stop:
-        _check_claim(config, directory)
+        saved = _check_claim(config, directory)
         _hold_to_its_rows(run, directory)
+        hold_to_its_start(run, directory)
         finished = _finished(directory)
-        if finished is not None:
+        if finished is not None and not (saved and is_longer(saved, config, finished)):
+            log.info("%s has finished already; nothing to do", directory)
+            for line in summary(finished):
+                log.info("%s", line)
             return finished
+        if saved is not None and (changed := changed_limits(saved, config)):
+            check_exact(saved, run, directory)
+            log.info("with another limit than before: %s", ", ".join(changed))
         write_text(directory / "config.yaml", to_yaml(config))
         write_status(directory, "running")
         try:
@@ -57,20 +67,22 @@ def train(config: Config, directory: Path, interactive: bool = False) -> dict[st
         return results
 
 
-def _check_claim(config: Config, directory: Path) -> None:
-    """See that what is there, if anything, is of the same run."""
+def _check_claim(config: Config, directory: Path) -> Config | None:
+    """See that what is there, if anything, is of the same run; return its configuration."""
     path = directory / "config.yaml"
     if path.is_file():
-        changed = differences(load(path), config)
-        if changed:
+        saved = load(path)
+        if changed := differences(saved, config):
             raise ConfigError(
                 f"{directory} holds another run: {', '.join(changed)}; choose another hydra.run.dir"
             )
-    elif (directory / "results.json").exists():
+        return saved
+    if (directory / "results.json").exists():
         raise ConfigError(
             f"{directory} holds the results of a run but not its config.yaml; put that back, "
             "or choose another hydra.run.dir"
         )
+    return None
 
 
 def _hold_to_its_rows(run: Run, directory: Path) -> None:
@@ -93,13 +105,10 @@ def _finished(directory: Path) -> dict[str, Any] | None:
     if results is None or status is None or status.get("status") != "finished":
         return None
     try:
-        lines = summary(results)
+        summary(results)
     except (KeyError, TypeError, ValueError, AttributeError):
         log.warning("%s is damaged; it is made again", directory / "results.json")
         return None
-    log.info("%s has finished already; nothing to do", directory)
-    for line in lines:
-        log.info("%s", line)
     return results
 
 
@@ -123,6 +132,7 @@ def _train(run: Run, directory: Path, interactive: bool, stop: StopRequest) -> d
         state = first_state(run)
         saved = checkpoints.restore(state)
         start = saved or Checkpoint(state, state, {})
+        places = note_place(directory, arithmetic(run.config.precision), fresh=saved is None)
         book = Logbook(directory, *_logged(saved))
         last.callback(book.close)
         book.hparams(flatten(run.config))
@@ -132,13 +142,23 @@ def _train(run: Run, directory: Path, interactive: bool, stop: StopRequest) -> d
             with progress(_steps(run), interactive, log) as shown:
                 training_loop = TrainingLoop(run, book, checkpoints, shown, stop, start)
                 best = training_loop.train()
-            results = _results(run, training_loop, best)
+            results = _results(run, training_loop, best) | {"arithmetic": places}
         except NumbersError as error:
             book.session_end(0, {}, success=False)
-            raise NumbersError(f"{error}; last good checkpoint: {checkpoints}") from error
+            raise NumbersError(
+                f"{error}; {_remedy(run.config)}; last checkpoint: {checkpoints}"
+            ) from error
         write_json(directory / "results.json", results)
         _log_end(book, results)
         return results
+
+
+def _remedy(config: Config) -> str:
+    """What keeps the numbers of a run from breaking."""
+    clip = config.optim.clip
+    bound = "set optim.clip, as optim.clip=1" if clip is None else f"optim.clip (now {clip:g})"
+    rates = {f"{phase.lr:g}" for phase in phases(config)}
+    return f"lower optim.lr (now {', then '.join(sorted(rates))}) or {bound}"
 
 
 def _logged(start: Checkpoint | None) -> tuple[int, int] | tuple[()]:

@@ -29,7 +29,7 @@ def test_the_defaults_are_the_promised_ones():
     config = read()
     assert (config.model.name, config.dataset.name) == ("bihm", "digits")
     assert (config.depth, config.K, config.batch_size, config.seed) == (12, 10, 100, 0)
-    assert (config.optim.lr, config.optim.schedule, config.stop.patience) == (1e-3, "constant", 10)
+    assert (config.optim.lr, config.optim.schedule, config.stop.patience) == (1e-3, "constant", 100)
     assert config.max_seconds is None
     assert config.layers == layer_sizes(12, 64)
 
@@ -115,7 +115,16 @@ WRONG = {
     "optim.phases=[{k: 3}]": "k",
     "init.weights=he": "init.weights must be one of authors, glorot",
     "init.visible_bias=mean": "init.visible_bias must be one of constant, data",
-    "init.bias=inf": "init.bias must be finite",
+    "init.bias=inf": "init.bias must be a finite number",
+    "init.bias=abc": "init.bias must be a finite number, got 'abc'",
+    "init.bias=true": "init.bias must be a finite number",
+    "init.form=x": "did you mean 'init.from'",
+    "+init.foo=1": "there is no key 'init.foo'",
+    "init.from=3": "init.from must be a run directory, a weights file or null, got 3",
+    "init.from=''": "init.from must be",
+    "init.weights=[authors]": "init.weights must be one of authors, glorot",
+    "init=null": "init",
+    "init=3": "init",
     "eval.K=0": "eval.K must be at least 1",
     "eval.final_z_outer=1": "eval.final_z_outer must be at least 2",
     "stop.patience=0": "stop.patience must be at least 1",

@@ -14,8 +14,9 @@ from bihm.machine.likelihood import (
     log_z_terms,
     mean_and_sem,
     no_weights,
+    summarise_log_z,
 )
-from bihm.records.results import block_of, table
+from bihm.records.results import block_of, number, table
 from bihm.run.splits import block_size
 
 
@@ -90,3 +91,22 @@ def test_estimates_that_are_not_finite_are_no_results(value):
     broken = Estimates(*(np.asarray([-2.0, value]) for _ in range(4)))
     with pytest.raises(NumbersError, match=r"the estimate of log_p is (nan|-inf)"):
         block_of(broken, 3, None)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("value", "K"), [(-np.inf, 3), (np.nan, 3), (-1e32, 3), (-(2.0**24), 3)])
+def test_numbers_beyond_float32_are_no_results_and_no_warnings(value, K):
+    broken = Estimates(*(np.asarray([value, value], np.float32) for _ in range(4)))
+    with pytest.raises(NumbersError, match="the estimate of log_p is"):
+        block_of(broken, K, None)
+    with_z = block_of(Estimates(*(np.asarray([-2.0, -3.0]) for _ in range(4))), K, None)
+    assert with_z["log_p"]["mean"] == -2.5
+    assert not np.isfinite(summarise_log_z(np.full(3, -np.inf), 2).mean)
+
+
+def test_no_number_is_wider_than_a_column():
+    for value in (-1e32, -123456.0, 2.0**24, -25.123456, 1e-9, -3.4e38):
+        assert len(number(value)) <= 10
+    assert number(-25.1234) == "-25.123"
+    block = block_of(Estimates(*(np.asarray([-9e6, -1e7]) for _ in range(4))), 10, None)
+    assert max(map(len, table({"valid": block}))) < 100

@@ -309,7 +309,8 @@ def test_what_a_finished_run_can_make_again_it_does(uninterrupted, tmp_path, cap
     path.write_text(damage(path.read_text()))
     with caplog.at_level("WARNING"):
         assert numbers(train(tiny(**EACH_EPOCH), run)) == numbers(uninterrupted[1])
-    assert caplog.messages == [f"{path} is damaged; it is made again"]
+    said, _ = caplog.messages  # the other: so short a run ends on the plateau
+    assert said == f"{path} is damaged; it is made again"
     assert numbers(json.loads((run / "results.json").read_text())) == numbers(uninterrupted[1])
     assert json.loads((run / "status.json").read_text())["status"] == "finished"
     assert metrics(run) == metrics(uninterrupted[0])
@@ -319,7 +320,8 @@ def test_results_without_their_numbers_are_made_again(uninterrupted, tmp_path, c
     run = shutil.copytree(uninterrupted[0], tmp_path / "run")
     edit(run / "results.json", lambda results: results["test"].pop("log_p"))
     assert numbers(train(tiny(**EACH_EPOCH), run)) == numbers(uninterrupted[1])
-    assert caplog.messages == [f"{run / 'results.json'} is damaged; it is made again"]
+    said, _ = caplog.messages  # the other: so short a run ends on the plateau
+    assert said == f"{run / 'results.json'} is damaged; it is made again"
 
 
 @pytest.mark.parametrize(
