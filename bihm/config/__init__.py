@@ -1,6 +1,5 @@
 """The configuration: schema, checks, and errors that a person can read."""
 
-from bihm.config.checks import layer_types
 from bihm.config.explain import explain
 from bihm.config.read import differences, from_dict, load, parse
 from bihm.config.schema import (
@@ -23,7 +22,6 @@ __all__ = [
     "explain",
     "flatten",
     "from_dict",
-    "layer_types",
     "load",
     "parse",
     "register",

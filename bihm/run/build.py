@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from bihm import paths
-from bihm.config import Config, PhaseConfig, SideConfig, layer_types
+from bihm.config import Config, PhaseConfig, SideConfig
+from bihm.config.machine_checks import check_machine, layer_types
 from bihm.data import Dataset, load
 from bihm.errors import ConfigError
 from bihm.kernels.numerics import on_device
@@ -110,7 +111,12 @@ def _check_size(layers: list[int], n_features: int) -> None:
 def make_parts(
     config: Config, visible_mean: Float[Array, " visible"] | None = None
 ) -> tuple[Structure, Params, Optimizer]:
-    """Build machine and optimiser; for a finished run these are the shapes of its checkpoints."""
+    """Build machine and optimiser; for a finished run these are the shapes of its checkpoints.
+
+    Raises:
+        ConfigError: there is no such rule or layer, or an option makes no sense with it.
+    """
+    check_machine(config)
     assert config.layers is not None
     assert config.dataset.n_features is not None
     machine = make_machine(

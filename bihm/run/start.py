@@ -5,6 +5,7 @@ from pathlib import Path
 
 import jax
 
+from bihm import paths
 from bihm.config import Config
 from bihm.errors import ConfigError, DataError
 from bihm.machine.machine import Params, parameter_names
@@ -38,7 +39,7 @@ def resolve(config: Config) -> Path | None:
     """The path of `init.from`, made absolute in the configuration: a run is read again from elsewhere."""
     if config.init["from"] is None:
         return None
-    path = os.path.abspath(os.path.expanduser(config.init["from"]))
+    path = os.path.abspath(paths.expand(config.init["from"]))
     config.init["from"] = path
     return Path(path)
 

@@ -10,6 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 from bihm import config as schema
 from bihm import paths
 from bihm.cli import sweep
+from bihm.config.machine_checks import check_machine
 from bihm.data import names
 from bihm.errors import BihmError
 from bihm.machine.layer_sizes import layer_sizes
@@ -22,7 +23,9 @@ def read(*overrides):
     sweep.register()
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         raw = compose("train", overrides=list(overrides))
-    return schema.parse(raw, [o.partition("=")[0].lstrip("+") for o in overrides])
+    config = schema.parse(raw, [o.partition("=")[0].lstrip("+") for o in overrides])
+    check_machine(config)
+    return config
 
 
 def test_the_defaults_are_the_promised_ones():

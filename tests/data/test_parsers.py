@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from scipy.io import savemat
 
 from bihm.cli.keyvalue import parse as parse_words
-from bihm.config.checks import layer_types
+from bihm.config.machine_checks import layer_types
 from bihm.config.read import parse as parse_config
 from bihm.config.schema import register
 from bihm.data import archive, catalogue, files, parse, text
