@@ -2,11 +2,16 @@
 
 import gc
 import hashlib
+import logging
 import platform
+import tempfile
+import warnings
 from pathlib import Path
 
 from bihm import paths
 
+log = logging.getLogger("bihm")
+PROBE = 100_000  # bytes, as a compiled program has
 CPUINFO = Path("/proc/cpuinfo")  # on Linux
 OF_INTEREST = ("model name", "flags", "Features")  # x86, x86, ARM
 
@@ -19,6 +24,17 @@ def configure_jax() -> None:
 
     folder = paths.cache() / "jax" / _machine()
     jax.config.update("jax_compilation_cache_dir", str(folder))
+    # jax would say so of each program that it compiles.
+    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(PROBE))
+            probe.flush()
+    except OSError as error:
+        log.warning(
+            "compiled programs are not kept for the next run: %s: %s", folder, error.strerror
+        )
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
