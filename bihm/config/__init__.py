@@ -3,12 +3,22 @@
 from bihm.config.checks import layer_types
 from bihm.config.explain import explain
 from bihm.config.read import differences, from_dict, load, parse
-from bihm.config.schema import Config, PhaseConfig, SideConfig, flatten, register, to_dict, to_yaml
+from bihm.config.schema import (
+    Config,
+    PhaseConfig,
+    SideConfig,
+    columns,
+    flatten,
+    register,
+    to_dict,
+    to_yaml,
+)
 
 __all__ = [
     "Config",
     "PhaseConfig",
     "SideConfig",
+    "columns",
     "differences",
     "explain",
     "flatten",
