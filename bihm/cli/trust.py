@@ -25,7 +25,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType, RangeSweep
 from omegaconf import DictConfig, OmegaConf
 
-from bihm.cli.sweep import HOOKS
+from bihm.cli.sweep import HOOKS, enlist
 from bihm.errors import ConfigError
 
 MOST_JOBS = 10_000
@@ -77,6 +77,18 @@ class TrustedLoader(ConfigLoaderImpl):
             composed = super().load_configuration(config_name, overrides, *args, **kwargs)
         _check(composed, {word.key_or_group for word in words})
         return composed
+
+    def load_sweep_config(
+        self, master_config: DictConfig, sweep_overrides: list[str]
+    ) -> DictConfig:
+        """Compose one job of a sweep.
+
+        Raises:
+            ConfigError: as `load_configuration`, or another job would use the same folder.
+        """
+        job = super().load_sweep_config(master_config, sweep_overrides)
+        enlist(job, sweep_overrides, master_config)
+        return job
 
 
 def _check_words(words: list[Override]) -> None:
