@@ -5,6 +5,7 @@ the command line prints it without a traceback.
 """
 
 import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,11 @@ class BihmError(Exception):
     def __str__(self) -> str:
         # A file's name or content may hold line breaks, or codes that a terminal would obey.
         return one_line(super().__str__())
+
+    @property
+    def reason(self) -> str:
+        """The kind and the message, for a record of what failed."""
+        return f"{type(self).__name__}: {self}"
 
 
 class ConfigError(BihmError):
@@ -50,6 +56,66 @@ class Interrupted(BihmError):
 
     def __str__(self) -> str:
         return f"stopped by {self.args[0]}; the same command goes on from here"
+
+
+class OutOfMemory(BihmError):
+    """The memory of the machine or of its device does not suffice."""
+
+    @property
+    def reason(self) -> str:
+        return str(self)
+
+
+class Unexpected(BihmError):
+    """A defect, of ours or of a library: the user can only tell us."""
+
+    @property
+    def reason(self) -> str:
+        return str(self)
+
+
+def told(error: BaseException, advice: str = "", where: str = "") -> BihmError:
+    """What to tell a user of whatever ended the work: itself, where it is an error of ours already.
+
+    `advice` says what would need less memory, `where` how to see the traceback of what nobody foresaw.
+    """
+    if isinstance(error, BihmError):
+        return error
+    if wanted := _memory_wanted(error):
+        return OutOfMemory("; ".join(filter(None, [wanted, advice])))
+    if isinstance(error, OSError):
+        return full_disk(error) or BihmError(_refusal(error))
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = (
+        f"unexpected {type(error).__name__}{': ' if lines else ''}{lines[0][:300] if lines else ''}"
+    )
+    return Unexpected("; ".join(filter(None, [text, where])))
+
+
+# The words of XLA (on processors, cards and TPUs), of C++ and of the system for a lack of memory.
+_MEMORY = re.compile("RESOURCE_EXHAUSTED|out of memory|bad_alloc|failed to allocate", re.IGNORECASE)
+_SIZE = re.compile(
+    r"(?:allocat\w*|used)\D{0,40}?(\d+(?:\.\d+)?) ?(bytes\b|[KMGTP]i?B?\b|B\b)", re.IGNORECASE
+)
+
+
+def _memory_wanted(error: BaseException) -> str:
+    """How much memory was lacking, as far as the error says; nothing for any other error."""
+    text = str(error)
+    # jax is not imported for this: its class is known by its name.
+    lacks = isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
+    if not lacks and not (type(error).__name__.endswith("RuntimeError") and _MEMORY.search(text)):
+        return ""
+    found = _SIZE.search(text)
+    if found is None:
+        return "out of memory"
+    unit = found[2][0].upper()
+    size = float(found[1]) * (1024 ** "KMGTP".index(unit) * 1024 if unit != "B" else 1)
+    prefixes = ["", "k", "M", "G", "T", "P"]
+    while size >= 999.5 and len(prefixes) > 1:
+        size /= 1000
+        del prefixes[0]
+    return f"out of memory: {size:.3g} {prefixes[0]}B wanted"
 
 
 @contextmanager

@@ -9,12 +9,16 @@ import platform
 import re
 import subprocess
 import sys
+import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
 from bihm import paths
 from bihm.errors import ConfigError
 
+log = logging.getLogger("bihm")
+PROBE = 100_000  # bytes, as a compiled program has
 CPUINFO = Path("/proc/cpuinfo")  # on Linux
 OF_INTEREST = ("model name", "flags", "Features")  # x86, x86, ARM
 THREADS = ("PJRT_NPROC", "NPROC")  # what XLA asks for the number of its threads, in this order
@@ -38,6 +42,17 @@ def configure_jax() -> None:
 
     folder = paths.cache() / "jax" / _machine()
     jax.config.update("jax_compilation_cache_dir", str(folder))
+    # jax would say so of each program that it compiles.
+    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(PROBE))
+            probe.flush()
+    except OSError as error:
+        log.warning(
+            "compiled programs are not kept for the next run: %s: %s", folder, error.strerror
+        )
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
     _wake_device()

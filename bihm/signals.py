@@ -8,8 +8,12 @@ from types import FrameType
 STOP_SIGNALS = (
     signal.SIGINT,
     signal.SIGTERM,
+    signal.SIGHUP,  # the terminal, or the connection to it, has gone
+    # Batch systems send one of these some time before the end: submitit USR2, others USR1 or XCPU.
+    signal.SIGUSR1,
     signal.SIGUSR2,
-)  # submitit sends USR2 before preempting
+    signal.SIGXCPU,
+)
 
 
 class StopRequest:
@@ -42,10 +46,13 @@ def stop_request() -> Iterator[StopRequest]:
     """Catch the stop signals for a while, and give them back to whoever had them before.
 
     Where somebody handles SIGTERM already, it stays theirs: to submitit a scheduler's SIGTERM is only a
-    first warning; USR2 follows, and requeues the job.
+    first warning; USR2 follows, and requeues the job. What is ignored stays ignored: SIGHUP under nohup,
+    SIGINT in the background of a script.
     """
     request = StopRequest()
-    theirs = {signal.SIGTERM} if callable(signal.getsignal(signal.SIGTERM)) else set()
+    theirs = {n for n in STOP_SIGNALS if signal.getsignal(n) is signal.SIG_IGN}
+    if callable(signal.getsignal(signal.SIGTERM)):
+        theirs.add(signal.SIGTERM)
     try:
         before = {n: signal.signal(n, request) for n in STOP_SIGNALS if n not in theirs}
     except ValueError:  # not the main thread, where Python allows no handlers

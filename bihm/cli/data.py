@@ -6,12 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from bihm.errors import BihmError, ConfigError, DataError
+from bihm import __version__
+from bihm.cli import exits
+from bihm.errors import ConfigError, DataError
 
+PROGRAM = "bihm-data"
 EPILOG = """\
 Datasets are looked for as NAME.npz in $BIHM_DATA, then in the cache ($BIHM_CACHE, or the
 platform's own place). `all` stands for every name. Exit codes: 2 a wrong command, 3 data missing
-or damaged.
+or damaged. BIHM_TRACEBACK=1 shows where an error came from.
 
 import FILE reads arrays (.npz, .npy), MATLAB's .mat up to version 7, tables of text (.csv .tsv .txt
 .dat .data .amat: values between commas, semicolons, tabs or blanks, with or without names of columns
@@ -29,11 +32,12 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="bihm-data",
+        prog=PROGRAM,
         description="Datasets for bihm-train: list, fetch, check, import.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("list", help="what there is, and where it was found")
     fetch = commands.add_parser("fetch", help="download into the cache, checked by SHA-256")
@@ -149,9 +153,10 @@ def _each(names: list[str], action: Callable[[str], None]) -> int:
     for name in names:
         try:
             action(name)
-        except BihmError as error:
-            print(f"bihm-data: {error}", file=sys.stderr)
-            code = code or error.exit_code
+        except BrokenPipeError:  # nobody reads what follows
+            raise
+        except Exception as error:
+            code = code or exits.tell(PROGRAM, error)
     return code
 
 
@@ -167,18 +172,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def main(argv: list[str] | None = None) -> None:
     """The console script `bihm-data`; exits with the README's codes, silent on success."""
-    try:
-        code = _run(_parser().parse_args(argv))
-    except BihmError as error:
-        print(f"bihm-data: {error}", file=sys.stderr)
-        code = error.exit_code
-    except OSError as error:  # a cache that may not be looked at
-        print(f"bihm-data: {DataError(str(error))}", file=sys.stderr)
-        code = DataError.exit_code
-    except KeyboardInterrupt:
-        code = 130
-    if code:
-        sys.exit(code)
+    with exits.command(PROGRAM):
+        sys.exit(_run(_parser().parse_args(argv)))
 
 
 if __name__ == "__main__":

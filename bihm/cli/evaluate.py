@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from bihm.cli import exits
 from bihm.cli.keyvalue import parse
-from bihm.errors import BihmError, ConfigError
+from bihm.errors import ConfigError
 from bihm.records.run_files import require_run
 
 PROGRAM = "bihm-eval"
@@ -42,7 +43,7 @@ class Command:
 def main(argv: list[str] | None = None) -> None:
     """The console script."""
     logging.basicConfig(format=f"{PROGRAM}: %(message)s")
-    try:
+    with exits.command(PROGRAM):
         command = parse(argv, Command, PROGRAM, USAGE)
         if (command.run is None) == (command.weights is None):
             raise ConfigError("give one of run=DIR and weights=FILE")
@@ -71,11 +72,6 @@ def main(argv: list[str] | None = None) -> None:
             say=lambda line: print(f"{PROGRAM}: {line}", file=sys.stderr),
         )
         print("\n".join(table({command.split: block})))
-    except BihmError as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 def _report(done: int, total: int) -> None:

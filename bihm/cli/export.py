@@ -1,12 +1,11 @@
 """`bihm-export`: the weights of a finished run as one file for others."""
 
 import logging
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from bihm.cli import exits
 from bihm.cli.keyvalue import parse
-from bihm.errors import BihmError
 from bihm.records.run_files import require_run
 
 PROGRAM = "bihm-export"
@@ -31,7 +30,7 @@ class Command:
 def main(argv: list[str] | None = None) -> None:
     """The console script."""
     logging.basicConfig(format=f"{PROGRAM}: %(message)s")
-    try:
+    with exits.command(PROGRAM):
         command = parse(argv, Command, PROGRAM, USAGE)
         require_run(Path(command.run))
         from bihm.runtime import configure_jax  # jax takes a second to import
@@ -40,8 +39,3 @@ def main(argv: list[str] | None = None) -> None:
         from bihm.run.load import export
 
         print(export(Path(command.run), None if command.out is None else Path(command.out)))
-    except BihmError as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)

@@ -13,11 +13,12 @@ import typing
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from bihm import paths
+from bihm import __version__, paths
 from bihm.errors import ConfigError
 
 Schema = TypeVar("Schema")
 
+COMMON = "--version prints the version; BIHM_TRACEBACK=1 shows where an error came from."
 WANTED = {
     int: "a whole number",
     float: "a finite number",
@@ -37,7 +38,10 @@ def parse(argv: Sequence[str] | None, schema: type[Schema], program: str, usage:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if "--help" in words or "-h" in words:
-        print(usage.rstrip())
+        print(f"{usage.rstrip()}\n\n{COMMON}")
+        sys.exit(0)
+    if "--version" in words:
+        print(f"{program} {__version__}")
         sys.exit(0)
     hints = typing.get_type_hints(schema)
     values: dict[str, Any] = {}
@@ -86,7 +90,20 @@ def _read(text: str, kind: Any) -> Any:
         return text.lower() == "true"
     if kind is str:
         return paths.expand(text)  # a path, mostly; nothing else begins with ~
+    if kind is int:
+        return _whole(text)
     value = kind(text)
     if kind is float and not math.isfinite(value):
         raise ValueError(text)
     return value
+
+
+def _whole(text: str) -> int:
+    """An integer, or a number such as 1e5 that is one."""
+    try:
+        return int(text)
+    except ValueError:
+        value = float(text)
+        if not value.is_integer():
+            raise
+        return int(value)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from bihm.cli import exits
 from bihm.cli.keyvalue import parse
-from bihm.errors import BihmError
 from bihm.records.run_files import require_run
 
 PROGRAM = "bihm-sample"
@@ -54,7 +54,7 @@ class Command:
 def main(argv: list[str] | None = None) -> None:
     """The console script."""
     logging.basicConfig(format=f"{PROGRAM}: %(message)s")
-    try:
+    with exits.command(PROGRAM, "lower n, K or proposals"):
         command = parse(argv, Command, PROGRAM, USAGE)
         require_run(Path(command.run))
         from bihm.runtime import configure_jax  # jax takes a second to import
@@ -69,14 +69,6 @@ def main(argv: list[str] | None = None) -> None:
             print(path)
         if drawing.facts:
             print("  ".join(f"{name} {100 * v:.1f} %" for name, v in drawing.facts.items()))
-    except BihmError as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except OSError as error:  # the disk refuses
-        print(f"{PROGRAM}: {BihmError(str(error))}", file=sys.stderr)
-        sys.exit(BihmError.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 def _report(done: int, total: int) -> None:

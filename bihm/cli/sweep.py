@@ -1,18 +1,21 @@
 """The end of a multirun: which jobs failed and why, and a small table of the others."""
 
 import contextlib
+import hashlib
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from hydra.conf import HydraConf
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
 
 from bihm.config import Config, flatten, load
-from bihm.errors import BihmError, Interrupted
+from bihm.errors import BihmError, ConfigError, Interrupted
 from bihm.records.run_files import read_json, write_json
 
 JOBS = ".jobs"  # in a sweep's folder while it lasts
@@ -24,6 +27,9 @@ class Folders(Callback):
 
     sweep: Path | None = None
     new: tuple[Path, ...] = ()  # innermost first
+    jobs: ClassVar[
+        dict[tuple[str, ...], str]
+    ] = {}  # the words of each job, and its folder if known
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Remember what of a run's directory is not there yet."""
@@ -41,7 +47,7 @@ HOOKS = {"folders": {"_target_": f"{Folders.__module__}.{Folders.__qualname__}"}
 
 def register() -> None:
     """Add the hooks to Hydra's configuration, from code: no YAML of ours names a class."""
-    Folders.sweep, Folders.new = None, ()
+    Folders.sweep, Folders.new, Folders.jobs = None, (), {}
     ConfigStore.instance().store("sweep", HOOKS, group="hydra/callbacks")
 
 
@@ -62,6 +68,57 @@ def remove_unused() -> None:
             folder.rmdir()
 
 
+def enlist(job: DictConfig, words: list[str], sweep: DictConfig) -> None:
+    """Remember a job that Hydra composes, and name it by the words that tell it from the others.
+
+    Hydra composes all jobs of a sweep before the first one starts.
+
+    Raises:
+        ConfigError: a job of other words would use the same folder.
+    """
+    parser = OverridesParser.create()
+    given = parser.parse_overrides(list(sweep.hydra.overrides.task))
+    fixed = {word.key_or_group for word in given if not word.is_sweep_override()}
+    ours = job.hydra.job
+    style = ours.config.override_dirname
+    swept = [
+        word.input_line or ""
+        for word in parser.parse_overrides(list(job.hydra.overrides.task))
+        if word.key_or_group not in fixed | set(style.exclude_keys)
+    ]
+    with read_write(ours), open_dict(ours):
+        ours.override_dirname = style.item_sep.join(swept).replace("=", style.kv_sep)
+    place = ""
+    with contextlib.suppress(OmegaConfBaseException):  # it needs the job's number, not known yet
+        place = os.path.normpath(os.path.join(job.hydra.sweep.dir, job.hydra.sweep.subdir))
+    if place and any(p == place and w != tuple(words) for w, p in Folders.jobs.items()):
+        raise ConfigError(same_folder(place))
+    Folders.jobs[tuple(words)] = place
+
+
+def same_folder(place: str | os.PathLike[str]) -> str:
+    """What to say of a second job that would use it."""
+    return (
+        f"several jobs would use the folder {place}; let hydra.sweep.subdir tell them apart, "
+        "as with ${hydra.job.num} in it"
+    )
+
+
+def claim(hydra_config: HydraConf) -> bool:
+    """Keep a job's folder for this job; False if another one of this sweep has it."""
+    directory = os.path.normpath(hydra_config.runtime.output_dir)
+    name = hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]
+    path, job = _jobs(hydra_config) / f"{name}.claim", str(hydra_config.job.num)
+    try:
+        with path.open("x") as file:
+            file.write(job)
+    except FileExistsError:
+        return path.read_text() == job  # its own, where a cluster has put it back into the queue
+    except OSError:  # a full disk: the job has its say of that
+        pass
+    return True
+
+
 def record(hydra_config: HydraConf, error: BihmError | None = None) -> None:
     """Tell `report_sweep`, which may be in another process, of a job that starts or has failed."""
     runtime = hydra_config.runtime
@@ -69,44 +126,78 @@ def record(hydra_config: HydraConf, error: BihmError | None = None) -> None:
     if isinstance(error, Interrupted):
         job |= {"status": "interrupted", "reason": str(error)}
     elif error is not None:
-        job |= {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
-    folder = Path(runtime.cwd) / hydra_config.sweep.dir / JOBS
+        job |= {"status": "failed", "reason": error.reason}
+    folder = _jobs(hydra_config)
     with contextlib.suppress(OSError):  # a full disk: the job has its say of that
         folder.mkdir(exist_ok=True)
         write_json(folder / f"{hydra_config.job.num}.json", job)
 
 
-def report_sweep() -> bool:
-    """Print what became of a multirun's jobs; True if there was one and all its jobs finished."""
+def _jobs(hydra_config: HydraConf) -> Path:
+    return Path(hydra_config.runtime.cwd) / hydra_config.sweep.dir / JOBS
+
+
+def has_begun() -> bool:
+    """Whether a job of the sweep has started, in this process or another."""
+    return Folders.sweep is not None and any((Folders.sweep / JOBS).glob("*.json"))
+
+
+def report_sweep() -> list[str]:
+    """Print what became of a multirun's jobs; the reasons of those that have not finished."""
     folder = Folders.sweep
     if folder is None:
-        return True
+        return []
     jobs = _outcomes(folder)
     shutil.rmtree(folder / JOBS, ignore_errors=True)
     if not jobs:  # the first one's words were wrong already
         remove_unused()
-        return True
-    done = [job for job in jobs if jobs[job].get("status") == "finished"]
-    print(f"\n{len(done)} of {len(jobs)} jobs finished in {folder}")
+        return []
+    done = [job for job, outcome in jobs if outcome.get("status") == "finished"]
+    absent = max(0, len(Folders.jobs) - len(jobs))
+    print(f"\n{len(done)} of {len(jobs) + absent} jobs finished in {folder}")
     for line in _table(done, folder) if done else ():
         print(line)
-    for job, outcome in jobs.items():
-        if job not in done:
+    for job, outcome in jobs:
+        if outcome.get("status") != "finished":
             print(f"{_label(job, folder)}: {outcome.get('status')}: {outcome.get('reason')}")
-    return len(done) == len(jobs)
+    if absent:
+        print(f"{absent} more did not start")
+    reasons = [str(outcome.get("reason")) for _, outcome in jobs if outcome["status"] != "finished"]
+    return reasons + ["did not start"] * absent
 
 
-def _outcomes(folder: Path) -> dict[Path, dict[str, Any]]:
+def _outcomes(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
     """The directories of this sweep's jobs, in order, with what they or their runs say of their end."""
     files = sorted((folder / JOBS).glob("*.json"), key=lambda path: (len(path.name), path.name))
-    jobs = [_read(path) for path in files]
-    return {
-        Path(job["directory"]): job
-        if job["status"]
-        else _read(Path(job["directory"]) / "status.json")
-        for job in jobs
-        if "directory" in job
+    jobs = [(Path(job["directory"]), job) for job in map(_read, files) if "directory" in job]
+    return [(place, job if job["status"] else _end(place)) for place, job in jobs]
+
+
+def _end(directory: Path) -> dict[str, Any]:
+    """What the run in a directory says of its end; it may have had no time to."""
+    died = {
+        "status": "failed",
+        "reason": "it ended without a word (killed?); the same command goes on from here",
     }
+    if not (directory / "status.json").exists():
+        return died
+    said = _read(directory / "status.json")
+    if said.get("status") == "running" and not _alive(said.get("pid")):
+        return died
+    return {"status": "unreadable", "reason": "", **said}
+
+
+def _alive(pid: Any) -> bool:
+    """Whether another process still works on a job, one that a launcher has left behind."""
+    if pid == os.getpid():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except (TypeError, ValueError, ProcessLookupError):
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
 
 
 def _label(job: Path, folder: Path) -> str:

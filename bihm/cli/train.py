@@ -1,8 +1,10 @@
 """`bihm-train`: Hydra in, a run directory and an exit code out."""
 
+import contextlib
 import logging
 import os
 import sys
+import traceback
 from pathlib import Path
 
 import hydra
@@ -15,11 +17,21 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bihm import config as schema
 from bihm import paths
-from bihm.cli import imports, sweep, trust, words
-from bihm.errors import BihmError, ConfigError, Interrupted, disk_refusals, full_disk
+from bihm.cli import exits, imports, sweep, trust, words
+from bihm.errors import (
+    BihmError,
+    ConfigError,
+    Interrupted,
+    OutOfMemory,
+    Unexpected,
+    disk_refusals,
+    full_disk,
+    told,
+)
 from bihm.signals import hand_on
 
 PROGRAM = "bihm-train"
+LESS_MEMORY = "lower K or batch_size"
 
 
 class Job:
@@ -39,9 +51,13 @@ class Job:
         assert isinstance(overrides, list)
         single = hydra_config.mode == RunMode.RUN
         launcher = str(hydra_config.launcher["_target_"])
+        mine = single
         try:
             if not single:
                 sweep.record(hydra_config)
+                mine = sweep.claim(hydra_config)
+                if not mine:
+                    raise ConfigError(sweep.same_folder(directory))
             config = schema.parse(raw, [part.partition("=")[0].lstrip("+~") for part in overrides])
             if config.dataset.path is not None:  # where the user is, whatever hydra.job.chdir says
                 config.dataset.path = to_absolute_path(paths.expand(config.dataset.path))
@@ -49,17 +65,24 @@ class Job:
                 config.init["from"] = to_absolute_path(paths.expand(config.init["from"]))
             with disk_refusals():
                 return _train(config, directory, interactive=single and sys.stdout.isatty())
-        except (BihmError, MemoryError) as caught:
-            error = caught if isinstance(caught, BihmError) else BihmError(str(caught))
+        except (
+            Exception,
+            SystemExit,
+        ) as caught:  # Hydra would lose what the other jobs of a sweep have to say
+            error = told(caught, LESS_MEMORY, _log_traceback(caught))
+            if error is not caught:
+                error.__cause__ = caught
             if single:
-                sweep.remove_unused()
+                if not isinstance(error, OutOfMemory | Unexpected):  # its traceback is in train.log
+                    sweep.remove_unused()
                 self.error = error
                 return None
             sweep.record(hydra_config, error)
-            _record_failure(directory, error)
+            if mine:
+                _record_failure(directory, error)
             if isinstance(error, Interrupted):
                 self._end_sweep(error, here=launcher.endswith("BasicLauncher"))
-            raise error from caught
+            raise error  # noqa: B904  # its cause, if it has one, is there already
 
     def _end_sweep(self, error: Interrupted, here: bool) -> None:
         """A scheduler's own handler may requeue the job; a sweep in this process does not go on."""
@@ -89,12 +112,31 @@ def _train(config: schema.Config, directory: Path, interactive: bool) -> float:
 def _record_failure(directory: Path, error: BihmError) -> None:
     from bihm.records.run_files import write_status
 
-    if not (directory / "status.json").is_file():
-        write_status(directory, "failed", f"{type(error).__name__}: {error}")
+    with contextlib.suppress(OSError):  # a full disk
+        if not (directory / "status.json").is_file():
+            write_status(directory, "failed", error.reason)
+
+
+def _log_traceback(error: BaseException) -> str:
+    """Keep the traceback of what is no error of ours in the run's log alone, and say where it is."""
+    handlers = logging.getLogger().handlers
+    files = [file for file in handlers if isinstance(file, logging.FileHandler)]
+    files = [file for file in files if Path(file.baseFilename).name == "train.log"]
+    if not files or (isinstance(error, BihmError) and not isinstance(error, OutOfMemory)):
+        return exits.HINT
+    trace = "".join(traceback.format_exception(error))
+    for file in files:
+        file.handle(logging.LogRecord("bihm", logging.ERROR, "", 0, trace, None, None))
+    return f"the traceback is in {files[0].baseFilename}"
 
 
 def main() -> None:
     """The console script."""
+    with exits.command(PROGRAM):
+        _main()
+
+
+def _main() -> None:
     schema.register()
     sweep.register()
     imports.register()
@@ -104,32 +146,29 @@ def main() -> None:
     logging.raiseExceptions = False  # a full disk is told by what cannot go on, not by train.log
     job = Job()
     run = hydra.main(version_base="1.3", config_path=str(paths.configs()), config_name="train")
-    code = 0
+    error: BaseException | None = None
     try:
         sys.argv[1:] = words.screen(sys.argv[1:])
         run(lambda raw: job(raw))()  # Hydra asks for a function: it wants to know its module
-    except BihmError as error:
-        job.error = error
-    except KeyboardInterrupt:
-        if not isinstance(job.error, Interrupted):
-            print(f"{PROGRAM}: interrupted", file=sys.stderr)
-            code = 130
-    except Exception as error:
-        if job.called and not isinstance(error, HydraException | OmegaConfBaseException):
-            raise  # a defect of ours, not the command's
+        error = job.error
+    except (BihmError, KeyboardInterrupt) as caught:
+        error = job.error or caught  # an interrupted job ends its sweep by KeyboardInterrupt
+    except Exception as caught:
+        error = caught
         if not job.called:
             sweep.remove_unused()
-        job.error = full_disk(error) or ConfigError(schema.explain(error))
-    finished = sweep.report_sweep()
-    if isinstance(job.error, Interrupted) and not code:
-        print(f"{PROGRAM}: {job.error}", file=sys.stderr)
-        code = job.error.exit_code
-    elif not finished:
-        code = code or 1
-    elif job.error is not None:
-        print(f"{PROGRAM}: {job.error}", file=sys.stderr)
-        code = job.error.exit_code
-    sys.exit(code)
+        ours = job.called or sweep.has_begun() or isinstance(caught, MemoryError)
+        if not ours or isinstance(caught, HydraException | OmegaConfBaseException):
+            error = full_disk(caught) or ConfigError(schema.explain(caught))
+    except BaseException as caught:
+        error = None if isinstance(caught, SystemExit) and not caught.code else caught
+    reasons = sweep.report_sweep()
+    if reasons and not isinstance(error, Interrupted | KeyboardInterrupt):
+        if error is not None and told(error).reason not in reasons:  # a launcher's trouble
+            exits.tell(PROGRAM, error)
+        sys.exit(1)
+    if error is not None:
+        raise error
 
 
 if __name__ == "__main__":

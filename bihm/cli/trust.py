@@ -22,6 +22,7 @@ from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig, OmegaConf
 
 from bihm.cli import overrides as checks
+from bihm.cli.sweep import enlist
 from bihm.config import GROUPS, Config, flatten
 from bihm.errors import ConfigError
 
@@ -60,6 +61,18 @@ class Loader(ConfigLoaderImpl):
         if scheme == "file" and not default.primary:  # `words` refuses another primary file
             _check_file(f"{folder}/{default.config_path}.yaml", default.package or "", result)
         return result
+
+    def load_sweep_config(
+        self, master_config: DictConfig, sweep_overrides: list[str]
+    ) -> DictConfig:
+        """Compose one job of a sweep.
+
+        Raises:
+            ConfigError: as `load_configuration`, or another job would use the same folder.
+        """
+        job = super().load_sweep_config(master_config, sweep_overrides)
+        enlist(job, sweep_overrides, master_config)
+        return job
 
 
 def _check_file(path: str, package: str, result: ConfigResult) -> None:

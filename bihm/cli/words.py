@@ -1,11 +1,13 @@
 """The words of `bihm-train` before Hydra sees them: one line for what is wrong, nothing is unpickled."""
 
+import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
 
+from bihm import __version__
 from bihm.cli import like, literal
 from bihm.errors import ConfigError
 
@@ -33,14 +35,19 @@ def _turn(word: str, keys: set[str], sweep: bool) -> str:
 
 
 def screen(words: Sequence[str]) -> list[str]:
-    """Refuse the words that Hydra would answer with a usage, a traceback or a pickle; return the others.
+    """Refuse the words that Hydra would answer with a usage, a traceback or a pickle.
+
+    Returns the words for Hydra, options first: its parser takes no key=value after an option in between.
 
     Raises:
         ConfigError: one line with the word and what would be right.
     """
     parser = get_args_parser()
     parser.error = _refuse  # type: ignore[method-assign]  # argparse prints its usage first
-    given = parser.parse_args(list(words))
+    for action in parser._actions:
+        if isinstance(action, argparse._VersionAction):
+            action.version = f"bihm-train {__version__}"
+    given = parser.parse_intermixed_args(list(words))
     if given.experimental_rerun is not None:
         raise ConfigError(
             "--experimental-rerun reads a pickle, which could run anything; give the command again"
@@ -58,8 +65,16 @@ def screen(words: Sequence[str]) -> list[str]:
                 f"--{option.replace('_', '-')}: the configuration is bihm's own; like=RUN takes that "
                 "of a run again, --config-dir=DIR experiment=NAME a recipe from DIR/experiment"
             )
-    turned = dict(zip(given.overrides, turn(given.overrides, given.multirun), strict=True))
-    return [turned.get(word, word) for word in words]
+    return [*_options(parser, given), *turn(given.overrides, given.multirun)]
+
+
+def _options(parser: argparse.ArgumentParser, given: argparse.Namespace) -> Iterator[str]:
+    """The options that were given, each as one word."""
+    for action in parser._actions:
+        value = getattr(given, action.dest, None)
+        if action.option_strings and value not in (None, False):
+            name = max(action.option_strings, key=len)
+            yield name if value is True else f"{name}={value}"
 
 
 def _refuse(message: str) -> NoReturn:

@@ -1,4 +1,4 @@
-"""The checks that need to know which rules and layers there are; with them comes jax, which takes a second."""
+"""The checks that know which rules and layers there are; with them comes jax, which takes a second."""
 
 from dataclasses import asdict
 from typing import Any

@@ -27,6 +27,7 @@ def parse(raw: DictConfig, given: Iterable[str] = ()) -> Config:
         # Merging once more into the schema refuses what `+key=value` slipped past Hydra's composition.
         plain = OmegaConf.to_container(raw, resolve=True)
         check_flat(plain)
+        _read_hidden(plain)
         merged = OmegaConf.merge(OmegaConf.structured(Config), plain)
         config = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
@@ -35,6 +36,18 @@ def parse(raw: DictConfig, given: Iterable[str] = ()) -> Config:
     check_depth(config, "depth" in set(given))
     check(config)
     return config
+
+
+def _read_hidden(plain: Any) -> None:
+    """Take 1e2 for 100, as the schema does where it knows that a number is whole."""
+
+    def whole(value: Any) -> Any:
+        return int(value) if type(value) is float and value.is_integer() else value
+
+    for side in (plain.get(name) for name in ("p", "q")):
+        if isinstance(side, dict) and "hidden" in side:
+            given = side["hidden"]
+            side["hidden"] = [whole(n) for n in given] if isinstance(given, list) else whole(given)
 
 
 def load(path: Path) -> Config:

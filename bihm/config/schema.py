@@ -3,17 +3,19 @@
 The fields' meaning is told where a user reads it, in `configs/train.yaml`.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import OmegaConf
+from omegaconf import IntegerNode, OmegaConf
 
 from bihm.machine.layer_sizes import layer_sizes
 
 MOST_LAYERS = 1000
 GROUPS = ("model", "dataset", "experiment")  # folders of configs/, chosen by name
+LONGEST_NAME = 80  # of the words in the name of a sweep's job
 
 
 @dataclass
@@ -114,11 +116,18 @@ class Config:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
 
 
+_convert_whole = IntegerNode._validate_and_convert_impl
+
+
+def _whole(node: IntegerNode, value: Any) -> int:
+    """What a whole number is read from: 1e3 as well, which YAML and Hydra take for a float."""
+    whole = type(value) is float and value.is_integer()
+    return _convert_whole(node, int(value) if whole else value)
+
+
 def register() -> None:
-    """Make the schema and the resolvers known to Hydra; call it before composing."""
+    """Make the schema known to Hydra; call it before composing."""
     ConfigStore.instance().store("schema", node=Config)
-    OmegaConf.register_new_resolver("bihm.layers", _resolve_layers, replace=True)
-    OmegaConf.register_new_resolver("bihm.len", _resolve_len, replace=True)
 
 
 def _resolve_layers(depth: int, n_features: int | None) -> list[int] | None:
@@ -133,6 +142,18 @@ def _resolve_len(layers: Sequence[Any] | None, depth: int) -> int:
     return depth if layers is None else len(layers)
 
 
+def job_name(number: int, words: str) -> str:
+    """Name a job of a sweep after its number, which alone tells it from the others, and its words.
+
+    model=rws,layers=[200,100],dataset.path=/a/b.csv becomes 3-model=rws,layers=200-100,dataset.path=b.csv:
+    only letters, digits and what no file system, shell or library takes for something else.
+    """
+    text = re.sub(r"\[[^\[\]]*\]", lambda found: found[0].strip("[]").replace(",", "-"), words)
+    text = re.sub(r"=[^,=]*/", "=", text)  # of a path, the end tells most
+    text = re.sub(r"[^A-Za-z0-9=,.+_-]+", "_", text)
+    return f"{number}-{text[:LONGEST_NAME]}".rstrip("-,._=")
+
+
 def to_yaml(config: Config) -> str:
     """Write a configuration as the YAML that `load` reads."""
     return OmegaConf.to_yaml(OmegaConf.structured(config))
@@ -141,6 +162,13 @@ def to_yaml(config: Config) -> str:
 def to_dict(config: Config) -> dict[str, Any]:
     """Return a configuration as the plain nested dictionaries that `from_dict` reads, fit for JSON."""
     return asdict(config)
+
+
+def columns(config: Config) -> dict[str, Any]:
+    """The leaves of a configuration for a table of runs: each key has one type in all of them, or none."""
+    mixed = ("p.hidden", "q.hidden")  # a number or a list
+    leaves = flatten(config)
+    return {key: str(v) if key in mixed and v is not None else v for key, v in leaves.items()}
 
 
 def flatten(config: Config) -> dict[str, Any]:
@@ -154,3 +182,10 @@ def flatten(config: Config) -> dict[str, Any]:
             yield prefix, node
 
     return dict(walk(to_dict(config), ""))
+
+
+# Here and not in `register`: the process of a launcher composes a job again, and only imports this.
+IntegerNode._validate_and_convert_impl = _whole  # type: ignore[assignment,method-assign]
+OmegaConf.register_new_resolver("bihm.layers", _resolve_layers, replace=True)
+OmegaConf.register_new_resolver("bihm.len", _resolve_len, replace=True)
+OmegaConf.register_new_resolver("bihm.job_name", job_name, replace=True)

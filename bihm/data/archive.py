@@ -153,16 +153,16 @@ def read_npy(path: Path) -> np.ndarray:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it; DataError if that is not allowed."""
+    """Make a folder and those above it; BihmError if that is not allowed."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"{path}: cannot be made ({error.strerror or error})") from error
+        raise BihmError(f"{path}: cannot be made ({error.strerror or error})") from error
 
 
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[IO[bytes]]:
-    """A stream whose bytes get the name `path` only when the block ends well; DataError."""
+    """A stream whose bytes get the name `path` only when the block ends well; BihmError."""
     make_folder(path.parent)
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as stream:
@@ -176,17 +176,17 @@ def whole(path: Path) -> Iterator[IO[bytes]]:
                 os.unlink(stream.name)
                 raise
     except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
+        raise BihmError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write a compressed .npz that is whole or absent; DataError if the folder refuses."""
+    """Write a compressed .npz that is whole or absent; BihmError if the folder refuses."""
     with whole(path) as stream:
         np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file that is whole or absent; DataError if the folder refuses."""
+    """Write a text file that is whole or absent; BihmError if the folder refuses."""
     with whole(path) as stream:
         stream.write(text.encode())
 

@@ -14,6 +14,7 @@ No "experiment" record is written; with one, TensorBoard hides the columns that 
 
 import contextlib
 import errno
+import hashlib
 import io
 import json
 import math
@@ -113,13 +114,15 @@ class Logbook:
     def hparams(self, config: Mapping[str, Any]) -> None:
         """The configuration as columns of the HPARAMS tab, one row a run.
 
-        bool, int, float and str stay what they are; anything else is shown as its `str()`.
+        bool, int, float and str stay what they are, None is left out, anything else is shown as its
+        `str()`. A key must have the same type in all runs that are compared: a column of numbers and
+        texts is one of texts to TensorBoard, whose check boxes then hide the runs with numbers.
         """
         from tensorboard.plugins.hparams import summary_v2
 
-        columns = {name: _column(value) for name, value in config.items()}
+        columns = {name: _column(value) for name, value in config.items() if value is not None}
         # The default trial name is a hash of the values, which folds equal runs into one row.
-        row = str(self._directory.resolve())
+        row = _row_name(self._directory.resolve())
         summary = summary_v2.hparams_pb(columns, trial_id=row)
         _replace_event_file(self._directory / HPARAMS, _event(0, summary=summary))
 
@@ -155,6 +158,13 @@ def _finite(value: float | int | None) -> float | int | None:
 def _points(values: Scalars) -> list[dict[str, Any]]:
     kept = ((tag, value) for tag, value in values.items() if value is not None)
     return [{"tag": tag, "simple_value": float(value)} for tag, value in kept]
+
+
+def _row_name(directory: Path) -> str:
+    """The end of a run's path, which says what it is, and a mark of the whole, which is its own."""
+    mark = hashlib.sha256(os.fsencode(directory)).hexdigest()[:6]
+    end = "/".join(directory.parts[1:][-3:])
+    return f"{end} ({mark})".encode(errors="replace").decode()
 
 
 def _column(value: Any) -> bool | float | int | str:

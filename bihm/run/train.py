@@ -7,8 +7,16 @@ from typing import Any
 
 import jax
 
-from bihm.config import Config, differences, flatten, load, to_yaml
-from bihm.errors import ConfigError, DataError, Interrupted, NumbersError, disk_refusals
+from bihm.config import Config, columns, differences, load, to_yaml
+from bihm.errors import (
+    ConfigError,
+    DataError,
+    Interrupted,
+    NumbersError,
+    OutOfMemory,
+    disk_refusals,
+    told,
+)
 from bihm.machine.machine import count_parameters
 from bihm.machine.training_step import TrainState, evaluated_params
 from bihm.records.checkpoint import Checkpoint, Checkpoints
@@ -60,8 +68,11 @@ def train(config: Config, directory: Path, interactive: bool = False) -> dict[st
             write_status(directory, "interrupted", str(error) or "by the keyboard, at once")
             raise
         except BaseException as error:
+            failure = told(error, "lower K or batch_size")
             with contextlib.suppress(OSError):  # a full disk has its say first
-                write_status(directory, "failed", f"{type(error).__name__}: {error}")
+                write_status(directory, "failed", failure.reason)
+            if isinstance(failure, OutOfMemory):
+                raise failure from error
             raise
         write_status(directory, "finished")
         return results
@@ -135,7 +146,7 @@ def _train(run: Run, directory: Path, interactive: bool, stop: StopRequest) -> d
         places = note_place(directory, arithmetic(run.config.precision), fresh=saved is None)
         book = Logbook(directory, *_logged(saved))
         last.callback(book.close)
-        book.hparams(flatten(run.config))
+        book.hparams(columns(run.config))
         book.text(0, "config", f"```yaml\n{to_yaml(run.config)}```")
         _greet(run, saved)
         try:

@@ -1,6 +1,6 @@
 """Interrupt small runs at random moments, run them to their ends, and compare them with one left in peace.
 
-    python scripts/faults/kills.py [--kills 100] [--signals KILL,TERM,INT,USR2,INT+INT] [--seed 0]
+    python scripts/faults/kills.py [--kills 100] [--signals KILL,TERM,HUP,USR1,USR2,INT+INT]
 
 Each run gets one to five signals, after any fraction of the time that a whole run takes, half of them
 aimed at a save. Then the same command runs to its end: parameters, optimiser state, the average, the loop's

@@ -191,12 +191,12 @@ def test_fetch_goes_on_and_exits_with_the_first_failure(capsys, monkeypatch):
     assert asked == list(data.names())
 
 
-def test_ctrl_c_exits_130_quietly(capsys, monkeypatch):
+def test_ctrl_c_exits_130(capsys, monkeypatch):
     def interrupt(name):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("bihm.data.fetch", interrupt)
-    assert run(capsys, "fetch", "nltcs") == (130, "", "")
+    assert run(capsys, "fetch", "nltcs") == (130, "", "bihm-data: interrupted\n")
 
 
 def test_nothing_heavy_is_imported():

@@ -7,6 +7,7 @@ from typing import Literal
 
 import pytest
 
+import bihm
 from bihm.cli.keyvalue import parse
 from bihm.errors import ConfigError
 
@@ -90,7 +91,30 @@ def test_help_comes_before_any_mistake(flag, capsys):
     with pytest.raises(SystemExit) as leaving:
         read("nonsense", flag)
     assert leaving.value.code == 0
-    assert capsys.readouterr().out == "usage: bihm-x run=DIR\n"
+    out = capsys.readouterr().out
+    assert out.startswith("usage: bihm-x run=DIR\n")
+    assert "BIHM_TRACEBACK=1" in out
+
+
+def test_version_comes_before_any_mistake(capsys):
+    with pytest.raises(SystemExit) as leaving:
+        read("nonsense", "--version")
+    assert leaving.value.code == 0
+    assert capsys.readouterr().out == f"bihm-x {bihm.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("1e3", 1000), ("1e5", 100_000), ("5.0", 5), ("-2E1", -20)]
+)
+def test_a_whole_number_may_be_written_as_a_float(text, value):
+    got = read("run=a", f"n={text}").n
+    assert (got, type(got)) == (value, int)
+
+
+@pytest.mark.parametrize("text", ["2.5", "1e-1", "inf", "nan", "1e400", "1e3e", "0x10"])
+def test_what_is_no_whole_number_is_refused(text):
+    with pytest.raises(ConfigError, match="n must be a whole number, got"):
+        read("run=a", f"n={text}")
 
 
 def test_the_process_own_arguments_are_the_default(monkeypatch):

@@ -11,6 +11,7 @@ from bihm import config as schema
 from bihm import paths
 from bihm.cli import sweep
 from bihm.config.machine_checks import check_machine
+from bihm.config.schema import job_name
 from bihm.data import names
 from bihm.errors import BihmError
 from bihm.machine.layer_sizes import layer_sizes
@@ -164,3 +165,79 @@ def test_a_damaged_config_file_is_one_line(tmp_path):
         with pytest.raises(BihmError) as caught:
             schema.load(path)
         assert "\n" not in str(caught.value)
+
+
+WHOLE = [
+    ("epochs=1e3", "epochs", 1000),
+    ("K=1e1", "K", 10),
+    ("seed=4e9", "seed", 4_000_000_000),
+    ("layers=[1e2,5.0]", "layers", [100, 5]),
+    ("stop.patience=2.0", "stop.patience", 2),
+    ("optim.phases=[{K:1e2}]", "optim.phases", 100),
+]
+
+
+@pytest.mark.parametrize(("word", "key", "value"), WHOLE)
+def test_a_whole_number_may_be_written_as_a_float(word, key, value):
+    got = schema.flatten(read(word))[key]
+    if key == "optim.phases":
+        got = got[0]["K"]
+    assert (got, str(got)) == (value, str(value))
+
+
+def test_a_whole_width_of_hidden_units_too():
+    words = ("p.layer=dsbn", "q.layer=dsbn", "p.hidden=1e2", "q.hidden=[2e1,5]")
+    config = read(*words)
+    assert (config.p.hidden, config.q.hidden) == (100, [20, 5])
+    assert type(config.p.hidden) is type(config.q.hidden[0]) is int
+
+
+def test_a_recipe_may_write_so_too(tmp_path):
+    (tmp_path / "recipe.yaml").write_text("# @package _global_\nepochs: 1e3\nK: 5.0\n")
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "recipe.yaml").rename(tmp_path / "experiment" / "recipe.yaml")
+    config = read("experiment=recipe", f"hydra.searchpath=[file://{tmp_path}]")
+    assert (config.epochs, config.K) == (1000, 5)
+
+
+@pytest.mark.parametrize(
+    "word", ["epochs=2.5", "epochs=1e-1", "K=inf", "K=nan", "K=true", "K='1e3'"]
+)
+def test_what_is_no_whole_number_is_refused(word):
+    with pytest.raises((HydraException, OmegaConfBaseException), match=word[0]):
+        read(word)
+
+
+@pytest.mark.parametrize("word", ["p.hidden=2.5", "q.hidden=[1e-1]"])
+def test_what_is_no_whole_width_is_refused(word):
+    with pytest.raises(BihmError, match="hidden must be a whole number"):
+        read("p.layer=dsbn", "q.layer=dsbn", word)
+
+
+def test_each_column_of_a_table_of_runs_has_one_type():
+    for words, text in ((["p.hidden=5"], "5"), (["p.hidden=[5,6]"], "[5, 6]"), ([], None)):
+        assert schema.columns(read("p.layer=dsbn", *words))["p.hidden"] == text
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("model=rws,seed=1", "3-model=rws,seed=1"),
+        ("", "3"),
+        ("layers=[200,100],K=5", "3-layers=200-100,K=5"),
+        ("optim.phases=[{K:10,lr:0.001},{K:5}]", "3-optim.phases=_K_10-lr_0.001_-_K_5"),
+        ("dataset.path=/a/b c/d.csv,seed=2", "3-dataset.path=d.csv,seed=2"),
+        ("dataset.path=/données/été 'x'\\.npy", "3-dataset.path=_t_x_.npy"),
+        ("dataset.path=名", "3-dataset.path"),
+        ("+p.order=random,stop.patience=null", "3-+p.order=random,stop.patience=null"),
+        ("dataset.path=..", "3-dataset.path"),
+    ],
+)
+def test_a_job_has_a_name_that_any_library_takes_for_a_name(words, name):
+    assert job_name(3, words) == name
+
+
+def test_a_job_of_two_hundred_words_has_a_short_name():
+    name = job_name(199, ",".join(f"some.key{i}={i}" for i in range(200)))
+    assert name.startswith("199-some.key0=0,some.key1=1,")
+    assert len(name) <= 90

@@ -16,7 +16,7 @@ from data_server import PACKED, N, Server, catalogue, offer
 
 from bihm.data import archive, fetch
 from bihm.data.catalogue import SPLITS
-from bihm.errors import ConfigError, DataError
+from bihm.errors import BihmError, ConfigError, DataError
 
 
 @pytest.fixture
@@ -225,7 +225,7 @@ def test_an_unwritable_cache_is_a_data_error(home, server, monkeypatch):
     source, server.files = offer(server.base, "good")
     (home / "blocked").touch()
     monkeypatch.setenv("BIHM_CACHE", str(home / "blocked"))
-    with pytest.raises(DataError, match="blocked/downloads/tiny: cannot be made"):
+    with pytest.raises(BihmError, match="blocked/downloads/tiny: cannot be made"):
         fetch("tiny", catalogue(source))
 
 

@@ -310,7 +310,7 @@ def test_a_write_that_breaks_leaves_the_old_file(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "savez_compressed", full)
-    with pytest.raises(DataError, match=r"cannot be written \(No space left"):
+    with pytest.raises(BihmError, match=r"cannot be written \(No space left"):
         archive.write_npz(path, {"x": EYE})
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["x.npz"]

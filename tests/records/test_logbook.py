@@ -113,12 +113,48 @@ def test_hparams_keep_their_types(tmp_path):
     columns = hparams_of(tmp_path).hparams
     kinds = {name: value.WhichOneof("kind") for name, value in columns.items()}
     numbers = {"lr": "number_value", "K": "number_value", "numpy": "number_value"}
-    texts = dict.fromkeys(["model", "layers", "none", "most"], "string_value")
+    texts = dict.fromkeys(["model", "layers", "most"], "string_value")
     assert kinds == numbers | texts | {"on": "bool_value"}
     assert columns["layers"].string_value == "[3, 2]"
     # With an "experiment" record TensorBoard would hide the columns that it does not name.
     plugin = read(tmp_path).PluginTagToContent("hparams")
     assert list(plugin) == ["_hparams_/session_start_info"]
+
+
+def column(logdir, name):
+    """What TensorBoard's HPARAMS tab makes of one key of all runs under a folder."""
+    from types import SimpleNamespace
+
+    from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
+    from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+    from tensorboard.context import RequestContext
+    from tensorboard.plugins.hparams import api_pb2, backend_context
+
+    multiplexer = EventMultiplexer().AddRunsFromDirectory(str(logdir))
+    multiplexer.Reload()
+    provider = MultiplexerDataProvider(multiplexer, str(logdir))
+    context = backend_context.Context(SimpleNamespace(data_provider=provider))
+    request = RequestContext()
+    metadata = context.hparams_metadata(request, "")
+    experiment = context.experiment_from_metadata(request, "", True, metadata, [])
+    (info,) = (info for info in experiment.hparam_infos if info.name == name)
+    return api_pb2.DataType.Name(info.type)
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "kind"),
+    [
+        ("stop.patience", (None, 5), "DATA_TYPE_FLOAT64"),
+        ("max_seconds", (7, 7.5, None), "DATA_TYPE_FLOAT64"),
+        ("model.q_update", (None, "wake"), "DATA_TYPE_STRING"),
+        ("on", (None, True), "DATA_TYPE_BOOL"),
+    ],
+)
+def test_a_null_does_not_change_the_type_of_a_column(tmp_path, key, values, kind):
+    for i, value in enumerate(values):
+        write_run(tmp_path / str(i), {key: value, "lr": 0.5})
+    assert column(tmp_path, key) == kind
+    assert column(tmp_path, "lr") == "DATA_TYPE_FLOAT64"
 
 
 @pytest.mark.parametrize(("success", "status"), [(True, 1), (False, 2)])
@@ -132,6 +168,17 @@ def test_equal_runs_are_rows_of_their_own(tmp_path):
     write_run(tmp_path / "a")
     write_run(tmp_path / "b")
     assert hparams_of(tmp_path / "a").group_name != hparams_of(tmp_path / "b").group_name
+
+
+def test_a_row_is_named_by_the_end_of_its_path_and_stays_when_it_is_resumed(tmp_path):
+    rows = []
+    for folder in ("x", "y", "x"):
+        run = tmp_path / folder / "all" / "sweep" / "3-model=rws,seed=1"
+        write_run(run)
+        rows.append(hparams_of(run).group_name)
+    assert rows[0] == rows[2] != rows[1]
+    assert all(re.fullmatch(r"all/sweep/3-model=rws,seed=1 \([0-9a-f]{6}\)", row) for row in rows)
+    assert str(tmp_path) not in "".join(rows)
 
 
 @pytest.mark.parametrize(("resume_step", "kept"), [(20, [10, 20]), (25, [10, 20]), (0, [])])

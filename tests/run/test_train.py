@@ -23,11 +23,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from bihm.config import PhaseConfig
 from bihm.errors import ConfigError, DataError, Interrupted, NumbersError
+from bihm.records.run_files import read_json
 from bihm.run import loop
 from bihm.run.build import phases
 from bihm.run.evaluate import evaluate
 from bihm.run.load import read_run
 from bihm.run.train import train
+from bihm.signals import stop_request
 
 
 @pytest.fixture(scope="module")
@@ -211,21 +213,40 @@ def test_a_run_that_dies_after_an_evaluation_that_it_did_not_save_logs_it_once(
     assert [record["step"] for record in metrics(tmp_path)] == [20, 40, 60, 80]
 
 
-def test_a_real_signal_stops_a_run_cleanly(tmp_path):
+STOPPING = ["SIGTERM", "SIGHUP", "SIGUSR1", "SIGXCPU"]
+
+
+@pytest.mark.parametrize("name", STOPPING)
+def test_a_real_signal_stops_a_run_cleanly(tmp_path, name):
     config = tiny(epochs=100_000)
     original = loop.TrainingLoop._evaluate
 
     def evaluate_then_signal(self):
         original(self)
         if self.epoch == 2:
-            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(getattr(signal, name))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop.TrainingLoop, "_evaluate", evaluate_then_signal)
-        with pytest.raises(Interrupted, match="SIGTERM"):
+        with pytest.raises(Interrupted, match=name):
             train(config, tmp_path / "run")
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert read_json(tmp_path / "run" / "status.json")["status"] == "interrupted"
+    assert signal.getsignal(getattr(signal, name)) == signal.SIG_DFL
     assert int(saved(tmp_path / "run").latest.step) == 3 * 20
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT], ids=["nohup", "in a script's &"])
+def test_what_is_ignored_stays_ignored(number):
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with stop_request() as stop:
+            signal.raise_signal(number)
+            assert stop.signal is None
+            signal.raise_signal(signal.SIGUSR1)
+            assert stop.signal == "SIGUSR1"
+        assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
 
 
 def test_patience_epochs_and_time_end_a_run_whichever_comes_first(tmp_path):

@@ -1,0 +1,49 @@
+"""A cache of compiled programs that cannot be kept costs a user one line at most."""
+
+import os
+import subprocess
+import sys
+
+RUN = """
+import logging, sys
+logging.basicConfig(format="bihm-x: %(message)s")
+from bihm.runtime import configure_jax
+configure_jax()
+import jax, jax.numpy as jnp
+if sys.argv[1:] == ["full"]:
+    from jax._src import lru_cache
+    def put(*args):
+        raise OSError(28, "No space left on device")
+    lru_cache.LRUCache.put = put
+for size in (2, 3, 4):
+    jax.jit(lambda x: x * 2 + 1)(jnp.ones(size)).block_until_ready()
+"""
+
+
+def compile_three(cache, *words):
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, *words],
+        env=os.environ | {"BIHM_CACHE": str(cache)}, capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    return done.stdout + done.stderr
+
+
+def test_a_cache_that_cannot_be_written_is_told_in_one_line(tmp_path):
+    (tmp_path / "cache").write_text("a file")
+    said = compile_three(tmp_path / "cache")
+    assert said.startswith("bihm-x: compiled programs are not kept for the next run: ")
+    assert said.endswith(": Not a directory\n") or said.endswith(": File exists\n")
+    assert said.count("\n") == 1
+
+
+def test_a_cache_that_fills_up_says_nothing(tmp_path):
+    assert compile_three(tmp_path / "cache", "full") == ""
+
+
+def test_a_damaged_program_says_nothing(tmp_path):
+    assert compile_three(tmp_path / "cache") == ""
+    programs = list((tmp_path / "cache").rglob("*-cache"))
+    assert programs
+    for program in programs:
+        program.write_bytes(b"no program")
+    assert compile_three(tmp_path / "cache") == ""
