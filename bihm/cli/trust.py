@@ -115,6 +115,9 @@ def _check(composed: DictConfig, given: set[str]) -> None:
     assert isinstance(raw, dict)
     ours = raw.pop("hydra")
     ours.pop("env", None)  # a group of Hydra's that its own schema forgot
+    for path, _, value in [*_walk(raw), *_walk(ours, "hydra")]:
+        if "\0" in str(value):  # the system's own words for it differ from Python to Python
+            raise ConfigError(f"{path} holds a null byte, which no path or name may")
     for path, key, value in _walk(raw):
         _refuse_if(key in CALLS, path, f"{value!r} names what to call")
     _check_keys("hydra", ours, HydraConf)  # what + slipped past Hydra's composition
