@@ -60,7 +60,6 @@ def test_hydras_parser_is_made_and_the_others_stay_checked():
     [
         ("--cfg job depth=3", "depth: 3\n"),
         ("--help", "depth"),
-        ("--info searchpath", "file://"),
     ],
 )
 def test_hydras_own_answers(words, wanted, home):
