@@ -12,8 +12,13 @@ for (const [place, root] of [["/repository", repository], ["/packages", packages
   python.FS.mkdirTree(place);
   python.FS.mount(python.FS.filesystems.NODEFS, { root }, place);
 }
-python.runPython(`
+try {
+  python.runPython(`
 import runpy, sys
 sys.path[:0] = ["/repository", "/packages"]
 runpy.run_path("/repository/.ci/newest_python.py", run_name="__main__")
 `);
+} catch (error) { // node would print the line of pyodide that threw it, of a megabyte
+  console.error(error.message);
+  process.exit(1);
+}
