@@ -1,8 +1,12 @@
-"""Where the tests keep what they compiled, so that each program is compiled once a session."""
+"""Where the tests keep what they compiled, so that each program is compiled once a session.
+
+`BIHM_TESTS_COMPILED` names a folder that several sessions share and that is theirs to remove.
+"""
 
 import os
 import tempfile
 from pathlib import Path
 
 SESSION = os.environ.setdefault("BIHM_TESTS_SESSION", str(os.getpid()))  # its workers inherit it
-COMPILED = Path(tempfile.gettempdir()) / f"bihm-tests-{SESSION}"
+SHARED = os.environ.get("BIHM_TESTS_COMPILED")
+COMPILED = Path(SHARED or Path(tempfile.gettempdir()) / f"bihm-tests-{SESSION}")

@@ -1,6 +1,7 @@
 """Words that Hydra would take, and make no sense: each is refused in one line before anything is made."""
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,9 @@ def check_composed(composed: DictConfig) -> None:
     """
     raw = OmegaConf.to_container(composed, resolve=False)
     assert isinstance(raw, dict)
+    for path, value in leaves(raw):
+        if "\0" in str(value):  # the system's own words for it differ from Python to Python
+            raise ConfigError(f"{path} holds a null byte, which no path or name may")
     hydra = raw["hydra"]
     hydra.pop("env", None)  # a group of Hydra's that its own schema forgot
     _check_keys("hydra", hydra, HydraConf)  # what + slipped past Hydra's composition
@@ -89,3 +93,14 @@ def _check_keys(where: str, node: dict[Any, Any], schema: type) -> None:
         kind = fields[key]
         if isinstance(kind, type) and dataclasses.is_dataclass(kind) and isinstance(value, dict):
             _check_keys(f"{where}.{key}", value, kind)
+
+
+def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """The full path and the value of every leaf; an empty list or mapping is one."""
+    pairs = node.items() if isinstance(node, dict) else enumerate(node)
+    for key, value in pairs:
+        below = f"{path}.{key}" if path else str(key)
+        if isinstance(value, dict | list) and value:
+            yield from leaves(value, below)
+        else:
+            yield below, value

@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bihm import config as schema
 from bihm import paths
-from bihm.cli import exits, imports, sweep, trust, words
+from bihm.cli import exits, help_check, imports, sweep, trust, words
 from bihm.errors import (
     BihmError,
     ConfigError,
@@ -141,6 +141,7 @@ def _main() -> None:
     sweep.register()
     imports.register()
     trust.install()
+    help_check.install()
     # Hydra then raises its errors instead of printing them, and what a user reads is ours to say.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     logging.raiseExceptions = False  # a full disk is told by what cannot go on, not by train.log

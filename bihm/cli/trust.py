@@ -12,7 +12,6 @@ as well.
 
 import re
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import hydra._internal.hydra
@@ -85,7 +84,7 @@ def _check_file(path: str, package: str, result: ConfigResult) -> None:
                 f"{path}: its defaults may name model, dataset and recipes; give {text.strip()!r} "
                 "on the command line"
             )
-    for key, value in _leaves(OmegaConf.to_container(result.config, resolve=False)):
+    for key, value in checks.leaves(OmegaConf.to_container(result.config, resolve=False)):
         param = key.removeprefix(PARAMS) if key.startswith(PARAMS) else None
         if param is not None and (param in GROUPS or param in flatten(Config())):
             checks.check_words(OverridesParser.create().parse_overrides([f"{param}={value}"]))
@@ -99,13 +98,3 @@ def _check_file(path: str, package: str, result: ConfigResult) -> None:
                 f"{path}: {key}: {value!r} reads more than the configuration and the clock; "
                 "give it on the command line"
             )
-
-
-def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    pairs = node.items() if isinstance(node, dict) else enumerate(node)
-    for key, value in pairs:
-        below = f"{path}.{key}" if path else str(key)
-        if isinstance(value, dict | list) and value:
-            yield from _leaves(value, below)
-        else:
-            yield below, value
