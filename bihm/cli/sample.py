@@ -60,11 +60,12 @@ def main(argv: list[str] | None = None) -> None:
         from bihm.runtime import configure_jax  # jax takes a second to import
 
         configure_jax()
-        from bihm.run.sample import Options, sample
+        from bihm.run.draws import Options
+        from bihm.run.sample import sample
 
         options = vars(command)
-        directory = Path(options.pop("run"))
-        drawing = sample(directory, Options(**options), _report)
+        directory, mask, split = Path(options.pop("run")), options.pop("mask"), options.pop("split")
+        drawing = sample(directory, Options(**options), mask, split, _report)
         for path in drawing.files:
             print(path)
         if drawing.facts:

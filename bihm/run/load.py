@@ -1,32 +1,42 @@
 """A trained machine and whose it is, read from a run or from a weights file."""
 
+import os
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from bihm.config import Config, load
-from bihm.errors import DataError, disk_refusals
+from bihm import config as schema
+from bihm.errors import ConfigError, DataError, disk_refusals
 from bihm.kernels.numerics import on_device
-from bihm.machine.machine import Params, Structure, parameter_names
+from bihm.machine.machine import parameter_names
 from bihm.machine.training_step import evaluated_params
 from bihm.records import weights
 from bihm.records.checkpoint import read_checkpoint
 from bihm.records.run_files import require_run
 from bihm.run.build import make_parts, saved_like
+from bihm.run.trained import TrainedMachine
 
 
-class Trained(NamedTuple):
-    """The best state of a run, ready for estimates and samples."""
+@disk_refusals()
+def load(path: str | os.PathLike[str]) -> TrainedMachine:
+    """Read the machine of a run directory, or of a weights file that bihm-export wrote.
 
-    config: Config
-    structure: Structure
-    params: Params  # those that estimates are made of
-    stem: str  # path and beginning of the name of every file that is made of it
+    Raises:
+        ConfigError: nothing is there, or neither of the two.
+        DataError: it is damaged, or an unfinished run has no checkpoint yet.
+    """
+    where = Path(path).expanduser()
+    if os.path.isdir(where):  # Path.is_dir raises on a name that is too long
+        if not os.path.isfile(where / "config.yaml"):
+            raise ConfigError(f"{where} is not a run directory: it has no config.yaml")
+        return read_run(where)
+    if not os.path.lexists(where):
+        raise ConfigError(f"{where}: there is no such run directory or weights file")
+    return read_weights(where)
 
 
-def read_run(directory: Path) -> Trained:
+def read_run(directory: Path) -> TrainedMachine:
     """Read the best state of a run from its newest whole checkpoint; nothing is changed.
 
     Raises:
@@ -34,10 +44,10 @@ def read_run(directory: Path) -> Trained:
         DataError: no checkpoint, none that is whole, or one of another run.
     """
     path = require_run(directory) / "config.yaml"
-    config = load(path)
+    config = schema.load(path)
     structure, like = saved_like(config)
     params = evaluated_params(read_checkpoint(directory, config, like).best)
-    return Trained(config, structure, params, f"{directory}/")
+    return TrainedMachine(config, structure, params, f"{directory}/")
 
 
 @disk_refusals()
@@ -51,7 +61,7 @@ def export(directory: Path, out: Path | None = None) -> Path:
     return path
 
 
-def read_weights(path: Path) -> Trained:
+def read_weights(path: Path) -> TrainedMachine:
     """Read a machine from a weights file.
 
     Raises:
@@ -64,7 +74,7 @@ def read_weights(path: Path) -> Trained:
     if unfit := _unfit(arrays, shapes):
         raise DataError(f"{path}: {unfit}")
     params = jax.tree.unflatten(tree, [on_device(arrays[name]) for name in shapes])
-    return Trained(config, structure, params, f"{path}.")
+    return TrainedMachine(config, structure, params, f"{path}.")
 
 
 def _unfit(arrays: weights.Arrays, shapes: dict[str, tuple[int, ...]]) -> str:

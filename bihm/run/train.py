@@ -18,9 +18,8 @@ from bihm.records.progress import progress
 from bihm.records.results import block_of, summary, versions
 from bihm.records.run_files import lock, read_json, write_json, write_status, write_text
 from bihm.run.build import Run, first_state, make_run, phases, split_rows
-from bihm.run.evaluate import final_log_z
 from bihm.run.loop import TrainingLoop
-from bihm.run.splits import block_size, estimate_split
+from bihm.run.splits import estimate_split, final_log_z, own_block
 from bihm.runtime import lacks_bfloat16
 from bihm.signals import StopRequest, stop_request
 
@@ -197,7 +196,7 @@ def _results(run: Run, training_loop: TrainingLoop, best: TrainState) -> dict[st
                 params,
                 split_rows(run.dataset, split),
                 config.eval.final_K,
-                block=block_size(config.eval.K),
+                block=own_block(config, config.eval.final_K),
                 report=training_loop.heed_signals,
             ),
             config.eval.final_K,
