@@ -51,7 +51,7 @@ print(f"\nmean log p* {machine.log_p_star(x, K=1000).mean():.2f}, ", end="")
 print(f"2 log Z {log_z.mean:.3f} +- {log_z.stderr:.3f}")
 print(f"effective samples of q: {100 * machine.ess(x, K=1000).mean():.0f} % of K")
 
-# %% A digit is more likely than its negative, and noise is less likely than both.
+# %% A digit is more likely than noise, or than its negative.
 noise = np.random.default_rng(0).integers(0, 2, (1, 64))
 digit, negative, random = machine.log_p(np.concatenate([x[:1], 1 - x[:1], noise]))
 print(f"\nlog p of a digit {digit:.1f}, of its negative {negative:.1f}, of noise {random:.1f}")

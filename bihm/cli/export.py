@@ -16,7 +16,7 @@ Writes the best state of a run as a safetensors file: the parameters that estima
 their names (p.0.w), and the resolved configuration in the metadata. `bihm-eval weights=FILE` reads it.
 
   run=DIR    a run directory of bihm-train
-  out=FILE   where to; by default DIR/weights.safetensors
+  out=FILE   where to, or in which folder; by default DIR/weights.safetensors
 """
 
 
@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> None:
         require_run(Path(command.run))
         from bihm.run.load import export  # jax takes a second to import
 
-        print(export(Path(command.run), None if command.out is None else Path(command.out)))
+        print(export(Path(command.run), command.out))
     except BihmError as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

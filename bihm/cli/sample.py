@@ -12,6 +12,7 @@ from bihm.records.run_files import require_run
 
 PROGRAM = "bihm-sample"
 USAGE = """usage: bihm-sample run=DIR [n=100] [method=ancestral|resample|chain] [mask=...] [seed=0]
+                   [out=FILE]
 
 Draws samples from the best state of a run and writes samples-<method>.npz (x: 0/1, one row a sample)
 into the run directory, with a picture samples-<method>.png where the data are images.
@@ -19,6 +20,7 @@ into the run directory, with a picture samples-<method>.png where the data are i
   run=DIR            a run directory of bihm-train
   n=100              how many samples
   seed=0             the same seed draws the same samples
+  out=FILE           where to, a .npz, or in which folder; a picture goes beside it
   method=ancestral   p, from the top down: exact and independent; for every model
         =resample    p* of BiHM: weighted samples of p, drawn again by their weights (approximate)
         =chain       p* of BiHM: one Markov chain for each sample; needs p(x | h_1) of type sbn or dsbn
@@ -49,6 +51,7 @@ class Command:
     proposals: int | None = None
     mask: str | None = None
     split: Literal["train", "valid", "test"] | None = None
+    out: str | None = None
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -64,8 +67,8 @@ def main(argv: list[str] | None = None) -> None:
         from bihm.run.sample import sample
 
         options = vars(command)
-        directory, mask, split = Path(options.pop("run")), options.pop("mask"), options.pop("split")
-        drawing = sample(directory, Options(**options), mask, split, _report)
+        directory, mask, split, out = (options.pop(key) for key in ("run", "mask", "split", "out"))
+        drawing = sample(Path(directory), Options(**options), mask, split, out, _report)
         for path in drawing.files:
             print(path)
         if drawing.facts:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from bihm.data import Dataset, archive
 from bihm.data import load as load_dataset
 from bihm.errors import ConfigError, DataError, disk_refusals
 from bihm.records.results import block_of, per_example_arrays
-from bihm.records.run_files import read_json, write_json
+from bihm.records.run_files import place, read_json, write_json
 from bihm.run.build import has_p_star, split_rows
 from bihm.run.splits import Report
 from bihm.run.trained import TrainedMachine
@@ -24,22 +25,27 @@ def evaluate(
     K: int,
     dataset: str | None = None,
     per_example: bool = False,
+    out: str | None = None,
+    show: Callable[[dict[str, Any]], None] = lambda result: None,
     report: Report = lambda done, total: None,
 ) -> dict[str, Any]:
     """Estimate a machine again, on any split of any dataset of its width.
 
     Writes `eval-<split>-K<K>.json` (with the dataset's name in it, when that is another one) to where the
-    machine's files go, and with `per_example` a `.npz` beside it with one value per row.
+    machine's files go, or to the file or folder `out`, and with `per_example` a `.npz` beside it with one
+    value per row. `show` is given the result before anything is written.
 
     Raises:
         ConfigError: a dataset of another width, or estimates of another one in the place of these.
         DataError: data missing or damaged.
+        BihmError: the folder cannot be written; that is seen before the work.
     """
     identity, found = _find(machine.config, dataset)
-    file = _file(machine, identity, split, K)
+    file = _file(machine, identity, split, K, out)
     log_z = machine.two_log_z() if has_p_star(machine.config) else None
     estimates = machine.estimates(split_rows(found, split), K, split=split, report=report)
     result = block_of(estimates, K, log_z)
+    show(result)  # whatever becomes of the files
     write_json(file, {"dataset": identity, **result})
     if per_example:
         archive.write_npz(file.with_suffix(".npz"), per_example_arrays(estimates, log_z))
@@ -63,10 +69,10 @@ def _find(config: Config, name: str | None) -> tuple[str, Dataset]:
     return identity, dataset
 
 
-def _file(machine: TrainedMachine, identity: str, split: str, K: int) -> Path:
+def _file(machine: TrainedMachine, identity: str, split: str, K: int, out: str | None) -> Path:
     """Where estimates go; not over those of another file of the same name."""
     other = "" if identity == machine.config.dataset.name else f"{Path(identity).stem}-"
-    path = Path(f"{machine.stem}eval-{other}{split}-K{K}.json")
+    path = place(out, Path(f"{machine.stem}eval-{other}{split}-K{K}.json"), ".json")
     with contextlib.suppress(DataError):  # absent or damaged: nothing to lose
         there = read_json(path)
         if isinstance(there, dict) and there.get("dataset", identity) != identity:

@@ -13,7 +13,7 @@ from bihm.machine.machine import parameter_names
 from bihm.machine.training_step import evaluated_params
 from bihm.records import weights
 from bihm.records.checkpoint import read_checkpoint
-from bihm.records.run_files import require_run
+from bihm.records.run_files import place, require_run
 from bihm.run.build import make_parts, saved_like
 from bihm.run.trained import TrainedMachine
 
@@ -51,10 +51,10 @@ def read_run(directory: Path) -> TrainedMachine:
 
 
 @disk_refusals()
-def export(directory: Path, out: Path | None = None) -> Path:
+def export(directory: Path, out: str | None = None) -> Path:
     """Write the best state of a run as a weights file, by default `weights.safetensors` in the run."""
+    path = place(out, directory / "weights.safetensors")
     trained = read_run(directory)
-    path = directory / "weights.safetensors" if out is None else out
     names = parameter_names(trained.params)
     leaves = map(np.asarray, jax.tree.leaves(trained.params))
     weights.write(path, trained.config, dict(zip(names, leaves, strict=True)))

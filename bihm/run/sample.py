@@ -6,8 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from bihm.data import archive
-from bihm.errors import ConfigError
+from bihm.errors import ConfigError, disk_refusals
 from bihm.records.pictures import GAP_GREY, sample_grid
+from bihm.records.run_files import place
 from bihm.run import draws
 from bihm.run.draws import Given, Options, Report
 from bihm.run.load import read_run
@@ -23,14 +24,17 @@ class Drawing(NamedTuple):
     files: list[Path]
 
 
+@disk_refusals()
 def sample(
     directory: Path,
     options: Options,
     mask: str | None = None,
     split: str | None = None,
+    out: str | None = None,
     report: Report = lambda done, total: None,
 ) -> Drawing:
-    """Sample the best state of a run and write `samples-<method>.npz` (and `.png` for images) into it.
+    """Sample the best state of a run and write `samples-<method>.npz` (and `.png` for images) into it,
+    or into the file or folder `out`.
 
     With a `mask`, the observed half of an image or a file of bits, complete rows of a split and write
     `samples-inpaint.npz`: the completed rows `x`, the rows themselves `data`, and `observed`.
@@ -38,17 +42,19 @@ def sample(
     Raises:
         ConfigError: no run there, or options that make no sense for it.
         DataError: data, mask or checkpoint missing or damaged.
+        BihmError: the folder cannot be written; that is seen before the work.
     """
     machine = read_run(directory)
     if split is not None and mask is None:
         raise ConfigError("split has no meaning without mask: only inpainting needs data")
     settled = draws.settle(options, machine.config, completing=mask is not None)
+    name = f"samples-{settled.method if mask is None else 'inpaint'}.npz"
+    path = place(out, directory / name, ".npz")
     given = None if mask is None else _given(settled, machine, mask, split or "test")
     x, facts = draws.draw(machine.structure, machine.params, settled, given, report)
     arrays = {"x": x}
     if given is not None:
         arrays |= {"data": given.rows, "observed": given.observed.astype(np.uint8)}
-    path = directory / f"samples-{settled.method if given is None else 'inpaint'}.npz"
     archive.write_npz(path, arrays)
     files = [path]
     if machine.layout is not None:
