@@ -140,6 +140,17 @@ def test_every_row_has_its_own_mask(machine):
     assert not np.array_equal(got, rows)
 
 
+def test_a_completion_is_by_the_runs_own_model():
+    """Of p for rws, of p* for bihm: where the two disagree, so do the completions."""
+    where = {"init__visible_bias": "constant", "init__weights": "glorot"}
+    x = np.zeros((5, 16))
+    one, other = (untrained(model__name=name, **where) for name in ("bihm", "rws"))
+    got = [machine.complete(x, "left", sweeps=3, K=2) for machine in (one, other)]
+    left = np.tile([1, 1, 0, 0], 4) == 1
+    assert not any(rows[:, left].any() for rows in got)
+    assert not np.array_equal(*got)
+
+
 def test_a_weights_file_is_as_good_as_its_run(command, run, machine, tmp_path):
     command(export, f"run={run}", f"out={tmp_path / 'machine.safetensors'}")
     other = bihm.load(str(tmp_path / "machine.safetensors"))

@@ -23,14 +23,16 @@ into the run directory, with a picture samples-<method>.png where the data are i
   out=FILE           where to, a .npz, or in which folder; a picture goes beside it
   method=ancestral   p, from the top down: exact and independent; for every model
         =resample    p* of BiHM: weighted samples of p, drawn again by their weights (approximate)
-        =chain       p* of BiHM: one Markov chain for each sample; needs p(x | h_1) of type sbn or dsbn
+        =chain       p* of BiHM: one Markov chain for each sample
   proposals=10000    resample: how many weighted samples to draw from
   sweeps=500         chain: updates of x and h; more bring it nearer to p*
-  K=10               chain: proposals for h in each sweep, the present one among them
+  K=10               chain: proposals for h in each sweep, the present one among them, and for x where
+                     p(x | h_1) is of type darn or nade
 
-Inpainting: complete rows of the data, of which some pixels are observed. It uses the chain, and writes
-samples-inpaint.npz (x: the completed rows, data: the rows themselves, observed: 0/1 for each pixel) and
-a picture whose tiles show the row, what is observed of it (grey: missing), and its completion.
+Inpainting: complete rows of the data, of which some pixels are observed, by the model's p, or its p* if
+it is BiHM. It uses the chain, for every model and every type of layer, and writes samples-inpaint.npz (x:
+the completed rows, data: the rows themselves, observed: 0/1 for each pixel) and a picture whose tiles
+show the row, what is observed of it (grey: missing), and its completion.
 
   mask=left          the half that is observed and stays: left, right, top or bottom; or
   mask=FILE          a .npy, .npz, .csv or .txt with a 0/1 for each pixel, 1 where it is observed

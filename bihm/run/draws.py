@@ -72,7 +72,7 @@ def settle(options: Options, config: Config, completing: bool) -> Options:
         if value is not None:
             whole(name, value, least, MOST)
     check_seed(options.seed)
-    if method != "ancestral" and not has_p_star(config):
+    if method != "ancestral" and not completing and not has_p_star(config):
         raise ConfigError(
             f"method={method} samples p*, which only model=bihm has; this run's model is "
             f"{config.model.name}, and method=ancestral samples its p"
@@ -81,13 +81,14 @@ def settle(options: Options, config: Config, completing: bool) -> Options:
 
 
 def draw(
+    config: Config,
     structure: Structure,
     params: Params,
     options: Options,
     given: Given | None = None,
     report: Report = _silent,
 ) -> Drawn:
-    """Draw as settled `options` say; with `given` rows, complete them.
+    """Draw as settled `options` say; with `given` rows, complete them by the run's own model, p or p*.
 
     Raises:
         ConfigError: the chain cannot move on this machine.
@@ -100,8 +101,9 @@ def draw(
         drawn = _resample(key, structure, params, n=options.n, proposals=proposals)
         x = _bits(drawn.x)
         return Drawn(x, {"ess": float(drawn.ess), "distinct": len(np.unique(x, axis=0)) / len(x)})
-    sampling.factorised_bottom(bind(structure, params))
-    return _chain(key, options, structure, params, given, report)
+    sampling.check_bottom(bind(structure, params))
+    replicas = 2 if has_p_star(config) else 1
+    return _chain(key, options, structure, params, replicas, given, report)
 
 
 def _chain(
@@ -109,6 +111,7 @@ def _chain(
     options: Options,
     structure: Structure,
     params: Params,
+    replicas: int,
     given: Given | None,
     report: Report,
 ) -> Drawn:
@@ -119,7 +122,7 @@ def _chain(
     if given is not None:
         observed = jnp.asarray(np.broadcast_to(given.observed, x.shape))
         x = jnp.where(observed, jnp.asarray(given.rows, jnp.float32), x)
-    chain = _start(start_key, structure, params, x)
+    chain = _start(start_key, structure, params, x, replicas=replicas)
     sweeps, infos = options.sweeps or SWEEPS, []
     for done in range(0, sweeps, PART):
         part = min(PART, sweeps - done)
@@ -149,9 +152,11 @@ def _resample(
     return sampling.resample(key, bind(structure, params), n, proposals, INNER)
 
 
-@partial(jax.jit, static_argnames="structure")
-def _start(key: PRNGKey, structure: Structure, params: Params, x: Array) -> sampling.Chain:
-    return sampling.start_chain(key, bind(structure, params), x)
+@partial(jax.jit, static_argnames=("structure", "replicas"))
+def _start(
+    key: PRNGKey, structure: Structure, params: Params, x: Array, *, replicas: int
+) -> sampling.Chain:
+    return sampling.start_chain(key, bind(structure, params), x, replicas)
 
 
 @partial(jax.jit, static_argnames=("structure", "sweeps", "K"))

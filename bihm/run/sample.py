@@ -51,7 +51,7 @@ def sample(
     name = f"samples-{settled.method if mask is None else 'inpaint'}.npz"
     path = place(out, directory / name, ".npz")
     given = None if mask is None else _given(settled, machine, mask, split or "test")
-    x, facts = draws.draw(machine.structure, machine.params, settled, given, report)
+    x, facts = draws.draw(machine.config, machine.structure, machine.params, settled, given, report)
     arrays = {"x": x}
     if given is not None:
         arrays |= {"data": given.rows, "observed": given.observed.astype(np.uint8)}

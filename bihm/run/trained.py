@@ -177,7 +177,7 @@ class TrainedMachine:
         """
         options = draws.Options(n, method, seed, sweeps, K, proposals)
         settled = draws.settle(options, self.config, completing=False)
-        return draws.draw(self.structure, self.params, settled).x
+        return draws.draw(self.config, self.structure, self.params, settled).x
 
     def complete(
         self,
@@ -189,6 +189,8 @@ class TrainedMachine:
         K: int | None = None,
     ) -> np.ndarray:
         """Draw what is missing of every row, given what is observed; uint8 (rows, visible).
+
+        By the run's own model: p(missing x | observed x), or for model=bihm the same of p*.
 
         `mask` is true, or 1, where a pixel is observed and stays: (visible,), or (rows, visible). It may
         also be "left", "right", "top" or "bottom", the observed half of an image, or the name of a file.
@@ -203,7 +205,7 @@ class TrainedMachine:
         options = draws.Options(len(rows), "chain", seed, sweeps, K)
         settled = draws.settle(options, self.config, completing=True)
         given = draws.Given(rows, observed)
-        return draws.draw(self.structure, self.params, settled, given).x
+        return draws.draw(self.config, self.structure, self.params, settled, given).x
 
     def observed(self, mask: ArrayLike, rows: int) -> np.ndarray:
         """What a `mask` says, as bool (visible,) or (rows, visible): true where a pixel is observed."""
