@@ -13,6 +13,7 @@ from bihm.records.run_files import require_run
 
 PROGRAM = "bihm-eval"
 USAGE = """usage: bihm-eval run=DIR|weights=FILE [split=test] [K=1000] [dataset=NAME] [per_example=true]
+                 [out=FILE]
 
 Estimates log p, and for BiHM log p~*, 2 log Z and log p*, of the best state of a run. Prints a small
 table and writes eval-<split>-K<K>.json into the run directory, or FILE.eval-<split>-K<K>.json.
@@ -25,6 +26,7 @@ table and writes eval-<split>-K<K>.json into the run directory, or FILE.eval-<sp
                      .npz .npy .mat, .csv .tsv .txt .dat .data .amat, .libsvm .svm (tables also .gz);
                      one without splits is cut 80/10/10, always the same way, and split= is a part of it
   per_example=true   also write eval-<split>-K<K>.npz with one value for each row, in the split's order
+  out=FILE           where to, a .json, or in which folder; arrays go beside it
 """
 
 
@@ -38,6 +40,7 @@ class Command:
     K: int = 1000
     dataset: str | None = None
     per_example: bool = False
+    out: str | None = None
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -62,16 +65,17 @@ def main(argv: list[str] | None = None) -> None:
             trained = read_run(Path(command.run))
         else:
             trained = read_weights(Path(str(command.weights)))
-        block = evaluate(
+        evaluate(
             trained,
             split=command.split,
             K=command.K,
             dataset=command.dataset,
             per_example=command.per_example,
+            out=command.out,
+            show=lambda block: print("\n".join(table({command.split: block})), flush=True),
             report=_report,
             say=lambda line: print(f"{PROGRAM}: {line}", file=sys.stderr),
         )
-        print("\n".join(table({command.split: block})))
 
 
 def _report(done: int, total: int) -> None:

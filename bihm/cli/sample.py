@@ -12,6 +12,7 @@ from bihm.records.run_files import require_run
 
 PROGRAM = "bihm-sample"
 USAGE = """usage: bihm-sample run=DIR [n=100] [method=ancestral|resample|chain] [mask=...] [seed=0]
+                   [out=FILE]
 
 Draws samples from the best state of a run and writes samples-<method>.npz (x: 0/1, one row a sample)
 into the run directory, with a picture samples-<method>.png where the data are images.
@@ -19,16 +20,19 @@ into the run directory, with a picture samples-<method>.png where the data are i
   run=DIR            a run directory of bihm-train
   n=100              how many samples
   seed=0             the same seed draws the same samples
+  out=FILE           where to, a .npz, or in which folder; a picture goes beside it
   method=ancestral   p, from the top down: exact and independent; for every model
         =resample    p* of BiHM: weighted samples of p, drawn again by their weights (approximate)
-        =chain       p* of BiHM: one Markov chain for each sample; needs p(x | h_1) of type sbn or dsbn
+        =chain       p* of BiHM: one Markov chain for each sample
   proposals=10000    resample: how many weighted samples to draw from
   sweeps=500         chain: updates of x and h; more bring it nearer to p*
-  K=10               chain: proposals for h in each sweep, the present one among them
+  K=10               chain: proposals for h in each sweep, the present one among them, and for x where
+                     p(x | h_1) is of type darn or nade
 
-Inpainting: complete rows of the data, of which some pixels are observed. It uses the chain, and writes
-samples-inpaint.npz (x: the completed rows, data: the rows themselves, observed: 0/1 for each pixel) and
-a picture whose tiles show the row, what is observed of it (grey: missing), and its completion.
+Inpainting: complete rows of the data, of which some pixels are observed, by the model's p, or its p* if
+it is BiHM. It uses the chain, for every model and every type of layer, and writes samples-inpaint.npz (x:
+the completed rows, data: the rows themselves, observed: 0/1 for each pixel) and a picture whose tiles
+show the row, what is observed of it (grey: missing), and its completion.
 
   mask=left          the half that is observed and stays: left, right, top or bottom; or
   mask=FILE          a .npy, .npz, .mat or text table with a 0/1 for each pixel, 1 where it is observed
@@ -49,6 +53,7 @@ class Command:
     proposals: int | None = None
     mask: str | None = None
     split: Literal["train", "valid", "test"] | None = None
+    out: str | None = None
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -60,11 +65,12 @@ def main(argv: list[str] | None = None) -> None:
         from bihm.runtime import configure_jax  # jax takes a second to import
 
         configure_jax()
-        from bihm.run.sample import Options, sample
+        from bihm.run.draws import Options
+        from bihm.run.sample import sample
 
         options = vars(command)
-        directory = Path(options.pop("run"))
-        drawing = sample(directory, Options(**options), _report)
+        directory, mask, split, out = (options.pop(key) for key in ("run", "mask", "split", "out"))
+        drawing = sample(Path(directory), Options(**options), mask, split, out, _report)
         for path in drawing.files:
             print(path)
         if drawing.facts:

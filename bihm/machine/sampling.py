@@ -1,8 +1,9 @@
 """Samples of p, and of BiHM's p*: resampling and a Markov chain, free or with some pixels given.
 
-p*(x) is the x-marginal of a target without an intractable term, with two replicas h and h':
+p*(x) is the x-marginal of a target without an intractable term, with R = 2 replicas of the latents; for
+R = 1 the target is p itself, whose x-marginal is p(x):
 
-    pi(x, h, h') ∝ sqrt(p(x, h) q(h | x)) sqrt(p(x, h') q(h' | x))
+    pi(x, h^1 .. h^R) ∝ prod_r p(x, h^r)^(1/R) q(h^r | x)^(1 - 1/R)
 
 Every move of the chain leaves pi invariant. How long it takes to get there from its start is another
 matter: the acceptance rate and the ESS in `SweepInfo` are symptoms, not proofs.
@@ -31,6 +32,16 @@ class Factorised(Protocol):
         """a such that p(h_i = 1 | y) = sigmoid(a_i)."""
 
 
+@runtime_checkable
+class Sequential(Protocol):
+    """A conditional whose units are drawn one after the other, each given those before it."""
+
+    def unit_logits(
+        self, h: Bits[Array, "*lead_h units"], y: Bits[Array, "*lead_y inputs"]
+    ) -> Float[Array, "*lead units"]:
+        """a such that p(h_i = 1 | y, h_<i) = sigmoid(a_i)."""
+
+
 class Resampled(NamedTuple):
     """Draws from a pool of weighted candidates."""
 
@@ -42,14 +53,14 @@ class Chain(NamedTuple):
     """The state of many independent chains on pi."""
 
     x: Bits[Array, "batch visible"]
-    h: Latents  # h_1 .. h_L, each (2, batch, units): the replicas h and h'
+    h: Latents  # h_1 .. h_L, each (replicas, batch, units)
 
 
 class SweepInfo(NamedTuple):
     """Means over the chains; a run stacks them along a leading axis of sweeps."""
 
-    acceptance: Float[Array, "*sweeps"]  # of proposals for x
-    ess: Float[Array, "*sweeps"]  # of the K weights sqrt(p/q), over both replicas, in [1/K, 1]
+    acceptance: Float[Array, "*sweeps"]  # how many chains took a proposal for x
+    ess: Float[Array, "*sweeps"]  # of the K weights (p/q)^(1/R), over the replicas, in [1/K, 1]
 
 
 def ancestral(
@@ -92,24 +103,25 @@ def resample(
     return Resampled(x.astype(jnp.float32), ess(log_w))
 
 
-def factorised_bottom(machine: HelmholtzMachine) -> Factorised:
-    """Return p(x | h_1), whose logits are the chain's proposal for x.
+def check_bottom(machine: HelmholtzMachine) -> None:
+    """See that the chain can propose x.
 
     Raises:
-        ConfigError: its units depend on each other (`darn`, `nade`).
+        ConfigError: p(x | h_1) is neither factorised nor drawn unit by unit with known logits.
     """
     layer = machine.p[0]
-    if not isinstance(layer, Factorised):
+    if not isinstance(layer, Factorised | Sequential):
         raise ConfigError(
-            "the chain needs a factorised p(x | h_1): the first p.layer is "
-            f"{type(layer).__name__.lower()}, not sbn or dsbn; use method=ancestral or method=resample"
+            f"the chain cannot propose x: the first p.layer, {type(layer).__name__.lower()}, has neither "
+            "logits nor unit_logits; use method=ancestral or method=resample"
         )
-    return layer
 
 
-def start_chain(key: PRNGKey, machine: HelmholtzMachine, x: Bits[Array, "batch visible"]) -> Chain:
-    """Start one chain at each row of `x`, with h, h' ~ q(h | x)."""
-    return Chain(x, machine.sample_q(key, x, 2)[0])
+def start_chain(
+    key: PRNGKey, machine: HelmholtzMachine, x: Bits[Array, "batch visible"], replicas: int
+) -> Chain:
+    """Start one chain at each row of `x`, with latents ~ q(h | x): two replicas for p*, one for p."""
+    return Chain(x, machine.sample_q(key, x, replicas)[0])
 
 
 def run_chain(
@@ -124,14 +136,19 @@ def run_chain(
 ) -> tuple[Chain, SweepInfo]:
     """Do `sweeps` sweeps, the next one being number `first`; what is `observed` of x stays as it is.
 
-    Then the target is pi(x, h, h' | observed x), and that of x is p*(missing x | observed x). Randomness is
-    folded from the number of the sweep, so a run in parts equals a run in one. With K = 1 the latents stay.
+    Then the target is pi given what is observed, and that of x is p*(missing x | observed x), or that of p.
+    Randomness is folded from the number of the sweep, so a run in parts equals a run in one. With K = 1 the
+    latents stay, and so does an x whose units depend on each other.
     """
 
     def body(chain: Chain, number: Array) -> tuple[Chain, SweepInfo]:
         h_key, x_key = jax.random.split(jax.random.fold_in(key, number))
         h, h_ess = _move_h(h_key, machine, chain, K)
-        chain, accepted = _move_x(x_key, machine, chain._replace(h=h), observed)
+        chain = chain._replace(h=h)
+        if isinstance(machine.p[0], Factorised):
+            chain, accepted = _move_x(x_key, machine, chain, observed)
+        else:
+            chain, accepted = _resample_x(x_key, machine, chain, observed, K)
         return chain, SweepInfo(jnp.mean(accepted), jnp.mean(h_ess))
 
     return jax.lax.scan(body, chain, first + jnp.arange(sweeps))
@@ -140,20 +157,21 @@ def run_chain(
 def _move_h(
     key: PRNGKey, machine: HelmholtzMachine, chain: Chain, K: int
 ) -> tuple[Latents, Float[Array, "replicas batch"]]:
-    """Iterated sampling importance resampling (Andrieu, Lee & Vihola 2018, "i-SIR") of h and of h'.
+    """Iterated sampling importance resampling (Andrieu, Lee & Vihola 2018, "i-SIR") of every replica.
 
-    Choose between K - 1 fresh h ~ q(h | x) and the present one by sqrt(p(x,h) q(h|x)) / q(h|x) = sqrt(p/q).
+    Choose between K - 1 fresh h ~ q(h | x) and the present one by p^(1/R) q^(1 - 1/R) / q = (p / q)^(1/R).
     """
+    replicas = len(chain.h[0])
     draw_key, choice_key = jax.random.split(key)
 
     def per_replica(a: Array) -> Array:
-        return a.reshape(K - 1, 2, *a.shape[1:])
+        return a.reshape(K - 1, replicas, *a.shape[1:])
 
-    drawn, log_q = machine.sample_q(draw_key, chain.x, (K - 1) * 2)
+    drawn, log_q = machine.sample_q(draw_key, chain.x, (K - 1) * replicas)
     fresh = [per_replica(a) for a in drawn]
     log_w_fresh = machine.log_p(chain.x, fresh) - per_replica(log_q)
     log_w_now = machine.log_p(chain.x, chain.h) - machine.log_q(chain.x, chain.h)
-    log_w = jnp.concatenate([log_w_now[None], log_w_fresh]) / 2
+    log_w = jnp.concatenate([log_w_now[None], log_w_fresh]) / replicas
     chosen = jax.random.categorical(choice_key, log_w, axis=0)[None, ..., None]
 
     def choose(now: Array, others: Array) -> Array:
@@ -169,20 +187,60 @@ def _move_x(
     chain: Chain,
     observed: Bool[Array, "batch visible"],
 ) -> tuple[Chain, Bool[Array, " batch"]]:
-    """Metropolis-Hastings for x, proposed from Bernoullis with logits (a(h_1) + a(h'_1)) / 2.
+    """Metropolis-Hastings for x, proposed from Bernoullis with the mean of the logits a(h_1^r).
 
-    As a function of x, pi is sqrt(p(x|h_1) p(x|h'_1)) sqrt(q(h_1|x) q(h'_1|x)), and the first factor is the
-    proposal but for a constant: so the ratio of the second one decides.
+    As a function of x, pi is prod_r p(x | h_1^r)^(1/R) times prod_r q(h_1^r | x)^(1 - 1/R), and the first
+    factor is the proposal but for a constant: so the ratio of the second one decides. For R = 1 it is one,
+    and the move an exact draw of what is missing.
     """
+    layer = machine.p[0]
+    assert isinstance(layer, Factorised)
     noise_key, accept_key = jax.random.split(key)
     x, h_1 = chain.x, chain.h[0]
-    logits = jnp.mean(factorised_bottom(machine).logits(h_1), axis=0)
+    logits = jnp.mean(layer.logits(h_1), axis=0)
     noise = jax.random.uniform(noise_key, x.shape, jnp.float32)
     proposal = jnp.where(observed, x, bernoulli_sample(noise, logits))
 
     def log_factor(x: Array) -> Array:
-        return jnp.sum(machine.q[0].log_prob(h_1, x), axis=0) / 2
+        return jnp.sum(machine.q[0].log_prob(h_1, x), axis=0) * (1 - 1 / len(h_1))
 
     u = jax.random.uniform(accept_key, x.shape[:1], jnp.float32)
     accepted = jnp.log(u) < log_factor(proposal) - log_factor(x)
     return chain._replace(x=jnp.where(accepted[:, None], proposal, x)), accepted
+
+
+def _resample_x(
+    key: PRNGKey,
+    machine: HelmholtzMachine,
+    chain: Chain,
+    observed: Bool[Array, "batch visible"],
+    K: int,
+) -> tuple[Chain, Bool[Array, " batch"]]:
+    """i-SIR of an x whose units depend on each other, by likelihood weighting.
+
+    A proposal is drawn unit by unit from p(x | y) with what is observed held fixed, where y is the mean of
+    h_1 over the replicas. Its density g is the product of p(x_i | x_<i, y) over the missing units alone, so
+    that the weight among K - 1 proposals and the present x,
+
+        prod_r p(x | h_1^r)^(1/R) q(h_1^r | x)^(1 - 1/R) / g(x),
+
+    is for R = 1 the product of p(x_i | x_<i, h_1) over the observed units. (For darn the logits at the mean
+    of h_1 are the mean of the logits, as in the move above; any other g would do as well.)
+    """
+    layer, h_1 = machine.p[0], chain.h[0]
+    assert isinstance(layer, Sequential)
+    draw_key, choice_key = jax.random.split(key)
+    y = jnp.mean(h_1, axis=0)
+    noise = jax.random.uniform(draw_key, (K - 1, *chain.x.shape), jnp.float32)
+    held = jnp.where(chain.x > 0, -1.0, 2.0)  # numbers that fix a unit at 1 and at 0
+    fresh = layer.sample(jnp.where(observed[None], held[None], noise), y)
+    x = jnp.concatenate([chain.x[None], fresh])
+    logits = layer.unit_logits(x, y)
+    log_units = x * logits - jax.nn.softplus(logits)
+    log_g = jnp.sum(jnp.where(observed[None], 0, log_units), axis=-1)
+    log_w, share = -log_g, 1 / len(h_1)
+    for one in h_1:  # each with all candidates for x
+        log_w += share * layer.log_prob(x, one) + (1 - share) * machine.q[0].log_prob(one, x)
+    chosen = jax.random.categorical(choice_key, log_w, axis=0)
+    taken = jnp.take_along_axis(x, chosen[None, :, None], axis=0)[0]
+    return chain._replace(x=taken), chosen > 0

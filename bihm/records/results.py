@@ -78,7 +78,7 @@ def per_example_arrays(estimates: Estimates, log_z: LogZ | None) -> dict[str, np
     """The estimates of every row; those of p* only where there is a `log_z`."""
     star = ("log_p_tilde_star", "ess_p_star")
     return {
-        name: np.asarray(values)
+        name: np.asarray(values, np.float32)  # as they were computed
         for name, values in estimates._asdict().items()
         if log_z is not None or name not in star
     }

@@ -3,12 +3,14 @@
 import fcntl
 import json
 import os
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from bihm import paths
 from bihm.errors import ConfigError, DataError, writing
 
 
@@ -50,6 +52,29 @@ def write_status(directory: Path, state: str, reason: str = "") -> None:
     now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
     status = {"status": state, "reason": reason, "time": now, "pid": os.getpid()}
     write_json(directory / "status.json", status)
+
+
+def place(out: str | None, default: Path, ending: str = "") -> Path:
+    """Where a file goes that somebody is about to compute: where it is by default, or where `out` says.
+
+    `out` is a file with this ending, or a folder, in which the file has the name it has by default. The
+    folder is tried, so that nobody computes for an hour what cannot be written.
+
+    Raises:
+        ConfigError: no such folder, or another ending.
+        OSError: the folder cannot be written; it is named.
+    """
+    path = default if out is None else Path(paths.expand(out))
+    if out is not None and (os.path.isdir(path) or out.endswith("/")):
+        path = path / default.name
+    elif path.suffix != ending and ending:
+        raise ConfigError(f"out={out} must end in {ending}, or be a folder")
+    if not os.path.isdir(path.parent):  # Path.is_dir raises on a name that is too long
+        raise ConfigError(f"{path}: there is no folder {path.parent}")
+    if os.path.isdir(path):
+        raise ConfigError(f"{path} is a folder, where a file is to go")
+    with writing(path.parent), tempfile.TemporaryFile(dir=path.parent):
+        return path
 
 
 @contextmanager

@@ -10,59 +10,48 @@ from bihm.config import Config
 from bihm.data import Dataset, archive
 from bihm.data import load as load_dataset
 from bihm.errors import ConfigError, DataError, disk_refusals
-from bihm.machine.likelihood import LogZ
-from bihm.machine.machine import Params, Structure
 from bihm.records.results import block_of, per_example_arrays
-from bihm.records.run_files import read_json, write_json
-from bihm.run.build import Keys, has_p_star, make_keys, split_rows
-from bihm.run.load import Trained
-from bihm.run.splits import Report, block_size, estimate_log_z, estimate_split
-
-
-def final_log_z(
-    config: Config, keys: Keys, structure: Structure, params: Params, report: Report
-) -> LogZ | None:
-    """2 log Z with the final number of samples; None for a rule without p*."""
-    if not has_p_star(config):
-        return None
-    outer, inner = config.eval.final_z_outer, config.eval.z_inner
-    return estimate_log_z(keys.log_z, structure, params, outer, inner, report)
+from bihm.records.run_files import place, read_json, write_json
+from bihm.run.build import has_p_star, split_rows
+from bihm.run.splits import Report
+from bihm.run.trained import TrainedMachine
 
 
 @disk_refusals()
 def evaluate(
-    trained: Trained,
+    machine: TrainedMachine,
     *,
     split: str,
     K: int,
     dataset: str | None = None,
     per_example: bool = False,
+    out: str | None = None,
+    show: Callable[[dict[str, Any]], None] = lambda result: None,
     report: Report = lambda done, total: None,
     say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Estimate a machine again, on any split of any dataset of its width.
 
     Writes `eval-<split>-K<K>.json` (with the dataset's name in it, when that is another one) to where the
-    machine's files go, and with `per_example` a `.npz` beside it with one value per row. `say` is told, a
-    line each, which rows of a user's file these are.
+    machine's files go, or to the file or folder `out`, and with `per_example` a `.npz` beside it with one
+    value per row. `show` is given the result before anything is written; `say` is told, a line each,
+    which rows of a user's file these are.
 
     Raises:
         ConfigError: a dataset of another width, or estimates of another one in the place of these.
         DataError: data missing or damaged.
+        BihmError: the folder cannot be written; that is seen before the work.
     """
-    config, structure, params, _ = trained
-    identity, found = _find(config, dataset)
-    file, rows = _file(trained, identity, split, K), split_rows(found, split)
+    identity, found = _find(machine.config, dataset)
+    file, rows = _file(machine, identity, split, K, out), split_rows(found, split)
     for note in found.notes:
         say(note)
     if found.cut is not None:
         say(f"split={split} means {len(rows)} of those rows")
-    keys = make_keys(config.seed)
-    log_z = final_log_z(config, keys, structure, params, lambda done, total: None)
-    key = getattr(keys, split)
-    block = block_size(min(K, config.eval.K))  # so that the run's own K gives the run's numbers
-    estimates = estimate_split(key, structure, params, rows, K, block=block, report=report)
+    log_z = machine.two_log_z() if has_p_star(machine.config) else None
+    estimates = machine.estimates(rows, K, split=split, report=report)
     result = block_of(estimates, K, log_z)
+    show(result)  # whatever becomes of the files
     cut = {} if found.cut is None else {"cut": found.cut}
     write_json(file, {"dataset": identity, **cut, **result})
     if per_example:
@@ -87,10 +76,10 @@ def _find(config: Config, name: str | None) -> tuple[str, Dataset]:
     return identity, dataset
 
 
-def _file(trained: Trained, identity: str, split: str, K: int) -> Path:
+def _file(machine: TrainedMachine, identity: str, split: str, K: int, out: str | None) -> Path:
     """Where estimates go; not over those of another file of the same name."""
-    other = "" if identity == trained.config.dataset.name else f"{Path(identity).stem}-"
-    path = Path(f"{trained.stem}eval-{other}{split}-K{K}.json")
+    other = "" if identity == machine.config.dataset.name else f"{Path(identity).stem}-"
+    path = place(out, Path(f"{machine.stem}eval-{other}{split}-K{K}.json"), ".json")
     with contextlib.suppress(DataError):  # absent or damaged: nothing to lose
         there = read_json(path)
         if isinstance(there, dict) and there.get("dataset", identity) != identity:

@@ -1,32 +1,43 @@
 """A trained machine and whose it is, read from a run or from a weights file."""
 
+import os
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from bihm.config import Config, load
-from bihm.errors import DataError, disk_refusals
+from bihm import config as schema
+from bihm import paths
+from bihm.errors import ConfigError, DataError, disk_refusals
 from bihm.kernels.numerics import on_device
-from bihm.machine.machine import Params, Structure, parameter_names
+from bihm.machine.machine import parameter_names
 from bihm.machine.training_step import evaluated_params
 from bihm.records import weights
 from bihm.records.checkpoint import read_checkpoint
-from bihm.records.run_files import require_run
+from bihm.records.run_files import place, require_run
 from bihm.run.build import make_parts, saved_like
+from bihm.run.trained import TrainedMachine
 
 
-class Trained(NamedTuple):
-    """The best state of a run, ready for estimates and samples."""
+@disk_refusals()
+def load(path: str | os.PathLike[str]) -> TrainedMachine:
+    """Read the machine of a run directory, or of a weights file that bihm-export wrote.
 
-    config: Config
-    structure: Structure
-    params: Params  # those that estimates are made of
-    stem: str  # path and beginning of the name of every file that is made of it
+    Raises:
+        ConfigError: nothing is there, or neither of the two.
+        DataError: it is damaged, or an unfinished run has no checkpoint yet.
+    """
+    where = Path(paths.expand(os.fspath(path)))
+    if os.path.isdir(where):  # Path.is_dir raises on a name that is too long
+        if not os.path.isfile(where / "config.yaml"):
+            raise ConfigError(f"{where} is not a run directory: it has no config.yaml")
+        return read_run(where)
+    if not os.path.lexists(where):
+        raise ConfigError(f"{where}: there is no such run directory or weights file")
+    return read_weights(where)
 
 
-def read_run(directory: Path) -> Trained:
+def read_run(directory: Path) -> TrainedMachine:
     """Read the best state of a run from its newest whole checkpoint; nothing is changed.
 
     Raises:
@@ -34,37 +45,43 @@ def read_run(directory: Path) -> Trained:
         DataError: no checkpoint, none that is whole, or one of another run.
     """
     path = require_run(directory) / "config.yaml"
-    config = load(path)
-    structure, like = saved_like(config)
+    config = schema.load(path)
+    try:
+        structure, like = saved_like(config)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
     params = evaluated_params(read_checkpoint(directory, config, like).best)
-    return Trained(config, structure, params, f"{directory}/")
+    return TrainedMachine(config, structure, params, f"{directory}/")
 
 
 @disk_refusals()
-def export(directory: Path, out: Path | None = None) -> Path:
+def export(directory: Path, out: str | None = None) -> Path:
     """Write the best state of a run as a weights file, by default `weights.safetensors` in the run."""
+    path = place(out, directory / "weights.safetensors")
     trained = read_run(directory)
-    path = directory / "weights.safetensors" if out is None else out
     names = parameter_names(trained.params)
     leaves = map(np.asarray, jax.tree.leaves(trained.params))
     weights.write(path, trained.config, dict(zip(names, leaves, strict=True)))
     return path
 
 
-def read_weights(path: Path) -> Trained:
+def read_weights(path: Path) -> TrainedMachine:
     """Read a machine from a weights file.
 
     Raises:
         DataError: the file is missing, damaged or foreign, or its arrays do not fit its configuration.
     """
     config, arrays = weights.read(path)
-    structure, params, _ = make_parts(config)
+    try:
+        structure, params, _ = make_parts(config)
+    except ConfigError as error:
+        raise DataError(f"{path}: {error}") from error
     leaves, tree = jax.tree.flatten(params)
     shapes = dict(zip(parameter_names(params), (leaf.shape for leaf in leaves), strict=True))
     if unfit := _unfit(arrays, shapes):
         raise DataError(f"{path}: {unfit}")
     params = jax.tree.unflatten(tree, [on_device(arrays[name]) for name in shapes])
-    return Trained(config, structure, params, f"{path}.")
+    return TrainedMachine(config, structure, params, f"{path}.")
 
 
 def _unfit(arrays: weights.Arrays, shapes: dict[str, tuple[int, ...]]) -> str:

@@ -34,13 +34,16 @@ def observed_pixels(mask: str, width: int, layout: Layout | None) -> np.ndarray:
     `width` bits in the order of the data's columns: .npy, .npz (one array, or `mask`), .mat, or a text.
     """
     observed = _half(mask, width, layout) if mask in HALVES else _bits(mask, width)
-    if observed.all():
-        raise ConfigError(f"mask={mask} observes every pixel: nothing is left to sample")
-    if not observed.any():
-        raise ConfigError(
-            f"mask={mask} observes no pixel: without it the chain samples all of them"
-        )
+    check_observed(observed, f"mask={mask}")
     return observed
+
+
+def check_observed(observed: np.ndarray, where: str) -> None:
+    """Refuse to complete rows of which all is known, or nothing."""
+    if observed.all():
+        raise ConfigError(f"{where} observes every pixel: nothing is left to sample")
+    if not observed.any():
+        raise ConfigError(f"{where} observes no pixel: without it the chain samples all of them")
 
 
 def _half(mask: str, width: int, layout: Layout | None) -> np.ndarray:

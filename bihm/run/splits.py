@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bihm.config import Config
 from bihm.machine.likelihood import (
     Estimates,
     LogZ,
@@ -17,6 +18,7 @@ from bihm.machine.likelihood import (
     summarise_log_z,
 )
 from bihm.machine.machine import Params, Structure
+from bihm.run.build import Keys, has_p_star
 from bihm.types import PRNGKey
 
 TILE = 2000  # rows times samples that are worked on at once: what bounds the memory
@@ -33,6 +35,11 @@ def _silent(done: int, total: int) -> None:
 def block_size(K: int) -> int:
     """How many samples of a row to work on at once; runs that share it share a compilation."""
     return min(K, LARGEST_BLOCK)
+
+
+def own_block(config: Config, K: int) -> int:
+    """The block of a run's estimates at any K, so that its own K gives its own numbers again."""
+    return block_size(min(K, config.eval.K))
 
 
 def _streams() -> int:
@@ -102,3 +109,13 @@ def estimate_log_z(
 
     terms = list(_each_tile(estimate, -(-outer // height), report))
     return summarise_log_z(np.concatenate(terms)[:outer], inner)
+
+
+def final_log_z(
+    config: Config, keys: Keys, structure: Structure, params: Params, report: Report = _silent
+) -> LogZ | None:
+    """2 log Z with the final number of samples; None for a rule without p*."""
+    if not has_p_star(config):
+        return None
+    outer, inner = config.eval.final_z_outer, config.eval.z_inner
+    return estimate_log_z(keys.log_z, structure, params, outer, inner, report)

@@ -7,10 +7,8 @@ from typing import Any
 
 import jax
 
-from bihm.config import Config, columns, differences, load, to_yaml
+from bihm.config import Config, columns, to_yaml
 from bihm.errors import (
-    ConfigError,
-    DataError,
     Interrupted,
     NumbersError,
     OutOfMemory,
@@ -20,17 +18,16 @@ from bihm.errors import (
 from bihm.machine.machine import count_parameters
 from bihm.machine.training_step import TrainState, evaluated_params
 from bihm.records.checkpoint import Checkpoint, Checkpoints
-from bihm.records.digests import digest_arrays
 from bihm.records.logbook import Logbook
 from bihm.records.places import note_place
 from bihm.records.progress import progress
 from bihm.records.results import block_of, summary, versions
-from bihm.records.run_files import lock, read_json, write_json, write_status, write_text
+from bihm.records.run_files import lock, write_json, write_status, write_text
 from bihm.run.build import Run, first_state, make_run, phases, split_rows
-from bihm.run.evaluate import final_log_z
+from bihm.run.claim import check_claim, finished_results, hold_to_its_rows
 from bihm.run.longer import changed_limits, check_exact, is_longer
 from bihm.run.loop import TrainingLoop
-from bihm.run.splits import block_size, estimate_split
+from bihm.run.splits import estimate_split, final_log_z, own_block
 from bihm.run.start import hold_to_its_start, start_from
 from bihm.runtime import arithmetic, lacks_bfloat16
 from bihm.signals import StopRequest, stop_request
@@ -48,10 +45,10 @@ def train(config: Config, directory: Path, interactive: bool = False) -> dict[st
     run = start_from(make_run(config), directory)  # refuses what cannot work before it writes
     directory.mkdir(parents=True, exist_ok=True)
     with lock(directory), stop_request() as stop:
-        saved = _check_claim(config, directory)
-        _hold_to_its_rows(run, directory)
+        saved = check_claim(config, directory)
+        hold_to_its_rows(run, directory)
         hold_to_its_start(run, directory)
-        finished = _finished(directory)
+        finished = finished_results(directory)
         if finished is not None and not (saved and is_longer(saved, config, finished)):
             log.info("%s has finished already; nothing to do", directory)
             for line in summary(finished):
@@ -76,63 +73,6 @@ def train(config: Config, directory: Path, interactive: bool = False) -> dict[st
             raise
         write_status(directory, "finished")
         return results
-
-
-def _check_claim(config: Config, directory: Path) -> Config | None:
-    """See that what is there, if anything, is of the same run; return its configuration."""
-    path = directory / "config.yaml"
-    if path.is_file():
-        saved = load(path)
-        if changed := differences(saved, config):
-            raise ConfigError(
-                f"{directory} holds another run: {', '.join(changed)}; choose another hydra.run.dir"
-            )
-        return saved
-    if (directory / "results.json").exists():
-        raise ConfigError(
-            f"{directory} holds the results of a run but not its config.yaml; put that back, "
-            "or choose another hydra.run.dir"
-        )
-    return None
-
-
-def _hold_to_its_rows(run: Run, directory: Path) -> None:
-    """See that a user's file holds the rows that this run began with; datasets of ours are pinned."""
-    if run.config.dataset.path is None:
-        return
-    splits = (run.dataset.train, run.dataset.valid, run.dataset.test)
-    digest, path = digest_arrays(splits), directory / ".rows"
-    if path.exists() and path.read_text().strip() != digest:
-        raise DataError(
-            f"{run.config.dataset.path}: other rows than when {directory} began; put them back, "
-            "or choose another hydra.run.dir"
-        )
-    write_text(path, f"{digest}\n")
-
-
-def _finished(directory: Path) -> dict[str, Any] | None:
-    """The results of a run that has ended already."""
-    status, results = (_recall(directory / name) for name in ("status.json", "results.json"))
-    if results is None or status is None or status.get("status") != "finished":
-        return None
-    try:
-        summary(results)
-    except (KeyError, TypeError, ValueError, AttributeError):
-        log.warning("%s is damaged; it is made again", directory / "results.json")
-        return None
-    return results
-
-
-def _recall(path: Path) -> dict[str, Any] | None:
-    """One of the files that a run makes again from its checkpoint; None if it is absent or damaged."""
-    if not path.exists():
-        return None
-    with contextlib.suppress(DataError):
-        content = read_json(path)
-        if isinstance(content, dict):
-            return content
-    log.warning("%s is damaged; it is made again", path)
-    return None
 
 
 @disk_refusals()
@@ -230,7 +170,7 @@ def _results(run: Run, training_loop: TrainingLoop, best: TrainState) -> dict[st
                 params,
                 split_rows(run.dataset, split),
                 config.eval.final_K,
-                block=block_size(config.eval.K),
+                block=own_block(config, config.eval.final_K),
                 report=training_loop.heed_signals,
             ),
             config.eval.final_K,

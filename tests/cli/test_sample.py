@@ -113,7 +113,7 @@ def test_samples_are_those_of_the_best_state_and_need_no_data(run, bars, monkeyp
     run(f"run={bars}", "n=5")
     before = drawn(bars, "samples-ancestral")["x"]
     monkeypatch.setattr("bihm.run.load.read_checkpoint", only_the_best)
-    monkeypatch.setattr("bihm.run.sample.load_dataset", None)
+    monkeypatch.setattr("bihm.run.trained.load_dataset", None)
     assert run(f"run={bars}", "n=5")[0] == 0
     np.testing.assert_array_equal(drawn(bars, "samples-ancestral")["x"], before)
 
@@ -171,20 +171,30 @@ def altered(bars, path, change):
 
 def test_p_star_belongs_to_bihm(run, bars, tmp_path):
     other = altered(bars, tmp_path / "run", lambda c: setattr(c.model, "name", "wake_sleep"))
-    for words in (["method=chain"], ["method=resample"], ["mask=top"]):
+    for words in (["method=chain"], ["method=resample"]):
         code, _, err = run(f"run={other}", *words)
         assert (code, err.count("\n")) == (2, 1)
         assert "which only model=bihm has; this run's model is wake_sleep" in err
     assert run(f"run={other}", "n=5")[0] == 0
 
 
-def test_the_chain_refuses_an_autoregressive_bottom(run, bars, tmp_path):
-    layers = ["darn", "sbn", "sbn"]
-    other = altered(bars, tmp_path / "run", lambda c: setattr(c.p, "layer", layers))
-    for words in (["method=chain"], ["mask=top"]):
-        code, _, err = run(f"run={other}", *words)
-        assert (code, err.count("\n")) == (2, 1)
-        assert "the first p.layer is darn, not sbn or dsbn; use method=ancestral" in err
+@pytest.mark.parametrize(
+    ("rule", "bottom"), [("rws", "sbn"), ("wake_sleep", "darn"), ("bihm", "nade")]
+)
+def test_every_model_with_every_bottom_completes(run, bars, tmp_path, rule, bottom):
+    def change(config):
+        config.model.name, config.p.layer = rule, [bottom, "sbn", "sbn"]
+
+    other = altered(bars, tmp_path / "run", change)
+    code, out, err = run(f"run={other}", "n=5", "mask=top", "sweeps=3", "K=3")
+    assert (code, err) == (0, "")
+    assert "acceptance" in out
+    got = drawn(other, "samples-inpaint")
+    np.testing.assert_array_equal(got["x"][:, :8], got["data"][:, :8])
+    assert not np.array_equal(got["x"], got["data"])
+    if rule == "bihm":
+        assert run(f"run={other}", "n=5", "method=chain", "sweeps=3", "K=3")[0] == 0
+        assert drawn(other, "samples-chain")["x"].shape == (5, 16)
 
 
 def test_data_without_an_image_shape_get_no_picture(run, bars, tmp_path):

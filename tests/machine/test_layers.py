@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from oracle import conditional_table, exact, states
+from oracle import bit_logits, conditional_table, exact, states
 
 from bihm.config import Config
 from bihm.config.checks import check
@@ -69,6 +69,25 @@ def test_each_conditional_is_its_equation(spec):
     log_prob = layer.log_prob(bits(UNITS)[None, :, :], bits(INPUTS)[:, None, :])
     np.testing.assert_allclose(np.exp(log_prob), conditional_table(layer), rtol=2e-5)
     np.testing.assert_allclose(np.exp(log_prob).sum(axis=1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("spec", AUTOREGRESSIVE, ids=spec_name)
+def test_the_logits_of_units_are_those_of_the_equation(spec):
+    layer = layer_of(spec)
+    h, y = states(UNITS)[None, :, :], states(INPUTS)[:, None, :]
+    got = layer.unit_logits(jnp.asarray(h, jnp.float32), jnp.asarray(y, jnp.float32))
+    np.testing.assert_allclose(got, bit_logits(layer, h, y), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=spec_name)
+def test_noise_beyond_the_unit_interval_holds_a_unit_however_unlikely(spec):
+    layer = layer_of(spec, scale=2.0)
+    layer.b[...] = jnp.asarray([200.0, -200.0, 0, 0, 0])  # where float32's sigmoid is 1 and 0
+    noise = jax.random.uniform(jax.random.key(0), (50, UNITS))
+    held = noise.at[:, :3].set(jnp.asarray([2.0, -1.0, -1.0]))
+    got = layer.sample(held, jnp.ones((50, INPUTS)))
+    np.testing.assert_array_equal(got[:, :3], np.broadcast_to([0, 1, 1], (50, 3)))
+    assert 0 < np.asarray(got)[:, 3:].mean() < 1
 
 
 def test_a_nade_walks_right_where_its_exponentials_would_leave_their_range():

@@ -1,21 +1,25 @@
 """Exact check 7: draws of p and p*, and chains, against sums over all states."""
 
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from oracle import exact, latents, states
 from scipy import stats
 from tiny_machine import tiny_machine
 
 from bihm.errors import ConfigError
+from bihm.machine.layers.order import Order
+from bihm.machine.machine import HelmholtzMachine
 from bihm.machine.sampling import (
     POOL_BLOCK,
     Chain,
     ancestral,
-    factorised_bottom,
+    check_bottom,
     resample,
     run_chain,
     start_chain,
@@ -150,7 +154,7 @@ def test_7_moves_leave_pi_invariant(machine, truth, moved, samples, observed, mo
 
 def far_start(machine, x):
     rows = jnp.broadcast_to(jnp.asarray(x, jnp.float32), (CHAINS, VISIBLE))
-    return start_chain(jax.random.key(6), machine, rows)
+    return start_chain(jax.random.key(6), machine, rows, 2)
 
 
 @pytest.mark.long
@@ -190,7 +194,7 @@ def test_a_chain_in_parts_is_the_chain_in_one(machine, moved):
 def test_keys_are_used_once(machine):
     def everything(a, b, c, d):
         x, _ = ancestral(a, machine, 2)
-        chain = start_chain(b, machine, x)
+        chain = start_chain(b, machine, x, 2)
         chain, _ = run_chain(c, machine, chain, x > 0, jnp.asarray(0), sweeps=2, K=2)
         return chain, resample(d, machine, 2, 2 * POOL_BLOCK, 2)
 
@@ -198,7 +202,83 @@ def test_keys_are_used_once(machine):
         jax.jit(everything)(*jax.random.split(jax.random.key(0), 4))
 
 
-def test_the_chain_refuses_a_bottom_that_does_not_factorise(machine):
-    assert factorised_bottom(machine) is machine.p[0]
-    with pytest.raises(ConfigError, match=r"first p\.layer is darn, not sbn or dsbn"):
-        factorised_bottom(tiny_machine(p_layers=["darn", "sbn", "sbn", "sbn"]))
+class Bare(nnx.Module):
+    """A conditional of somebody else's that owes its callers no more than the protocol."""
+
+
+def test_the_chain_refuses_a_bottom_of_which_it_knows_no_logits(machine):
+    for kind in ("sbn", "dsbn", "darn", "nade"):
+        check_bottom(tiny_machine(p_layers=[kind, "sbn", "sbn", "sbn"]))
+    with pytest.raises(ConfigError, match=r"first p\.layer, bare, has neither logits nor unit_log"):
+        check_bottom(HelmholtzMachine([Bare(), *machine.p[1:]], list(machine.q)))
+
+
+class Target(NamedTuple):
+    """A machine with another bottom, and all states of its chain with their probabilities."""
+
+    machine: HelmholtzMachine
+    replicas: int
+    x: np.ndarray  # p(x) or p*(x)
+    pi: np.ndarray  # over x and the latents of all replicas, (2^visible, 2^bits, ..)
+
+
+TARGETS = [("sbn", 1), ("darn", 1), ("nade", 1), ("darn", 2), ("nade", 2)]
+BACKWARDS = np.arange(VISIBLE)[::-1]
+
+
+@pytest.fixture(scope="module", params=TARGETS, ids=lambda t: f"{t[0]}-{['p', 'p_star'][t[1] - 1]}")
+def target(request):
+    """With random weights that matter: also between the pixels, of which the last is drawn first."""
+    bottom, replicas = request.param
+    machine = tiny_machine([bottom, "sbn", "sbn"], "sbn", 9, VISIBLE, SIZES, scale=1.0)
+    if bottom != "sbn":
+        machine.p[0].order = nnx.data(Order(jnp.asarray(BACKWARDS, jnp.float32)))
+    truth = exact(machine)
+    if replicas == 2:
+        return Target(machine, 2, p_star(truth), tables(truth)[0])
+    return Target(machine, 1, np.exp(truth.log_p), truth.p)
+
+
+def run_target(target, chain, observed, sweeps):
+    mask = jnp.broadcast_to(observed, chain.x.shape)
+    run = jax.jit(partial(run_chain, machine=target.machine, sweeps=sweeps, K=K))
+    return run(jax.random.key(5), chain=chain, observed=mask, first=jnp.asarray(0))
+
+
+def joint_states(chain):
+    return index(np.concatenate([chain.x, *np.concatenate(chain.h, axis=-1)], axis=-1))
+
+
+@pytest.mark.parametrize("observed", [SOME, NOTHING], ids=["inpainting", "free"])
+def test_7_moves_leave_every_target_invariant(target, observed):
+    """In equilibrium before a sweep, in equilibrium after it: jointly in x and all latents."""
+    rng = np.random.default_rng(4)
+    pi = target.pi.ravel() / target.pi.sum()
+    numbers = np.unravel_index(rng.choice(pi.size, CHAINS, p=pi), target.pi.shape)
+    h = np.split(latents(target.machine)[np.stack(numbers[1:])], np.cumsum(SIZES)[:-1], axis=-1)
+    x = jnp.asarray(states(VISIBLE)[numbers[0]], jnp.float32)
+    start = Chain(x, [jnp.asarray(a, jnp.float32) for a in h])
+    assert_distribution(joint_states(start), pi)
+    after, info = run_target(target, start, observed, 1)
+    assert_distribution(joint_states(after), pi)
+    np.testing.assert_array_equal(after.x[:, observed], start.x[:, observed])
+    assert not np.array_equal(after.x, start.x)
+    factorised_p = target.replicas == 1 and not hasattr(target.machine.p[0], "unit_logits")
+    assert (info.acceptance[0] == 1) == factorised_p
+    assert 0.3 < info.acceptance[0] <= 1
+    assert 1 / K <= info.ess[0] <= 1 + 1e-6
+
+
+@pytest.mark.long
+def test_7_completions_converge_to_the_conditional(target):
+    """From a row whose missing pixels are the least likely ones."""
+    given = np.array([1, 0, 1, 0])
+    agrees = (states(VISIBLE)[:, SOME] == given[SOME]).all(axis=1)
+    conditional = np.where(agrees, target.x, 0) / target.x[agrees].sum()
+    worst = states(VISIBLE)[np.where(agrees, target.x, np.inf).argmin()]
+    rows = jnp.broadcast_to(jnp.asarray(worst, jnp.float32), (CHAINS, VISIBLE))
+    start = start_chain(jax.random.key(6), target.machine, rows, target.replicas)
+    # Likelihood weighting mixes slowly: chi-square (darn) is 85, 10, 1.8, 0.9 after 25, 50, 75, 100.
+    chain, _ = run_target(target, start, SOME, 4 * LONG)
+    assert_distribution(index(chain.x), conditional)
+    assert np.abs(conditional - np.where(agrees, 1, 0) / agrees.sum()).sum() > 0.1  # not uniform

@@ -231,14 +231,15 @@ def test_mistakes_of_a_command_line(run, command, words, code, says):
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("out", [".", "no/such/folder"])
+@pytest.mark.parametrize("out", ["no/such/folder", "no.safetensors/file"])
 def test_a_file_that_cannot_be_written_leaves_nothing_behind(run, exported, tmp_path, out):
+    (tmp_path / "no.safetensors").touch()
     before = {path.name for path in exported.iterdir()}
     code, _, err = run(export_command, f"run={exported}", f"out={tmp_path / out}")
-    assert code == 1
+    assert code == 2
     assert err.startswith(f"bihm-export: {tmp_path / out}: ")
     assert err.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["no.safetensors"]
     assert {path.name for path in exported.iterdir()} == before
 
 

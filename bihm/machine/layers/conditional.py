@@ -39,7 +39,10 @@ class Conditional(Protocol):
     def sample(
         self, noise: Float[Array, "*lead units"], y: Bits[Array, "*lead_y inputs"]
     ) -> Bits[Array, "*lead units"]:
-        """Turn uniform `noise` into h ~ p(h | y); `y` may lack leading axes that `noise` has."""
+        """Turn uniform `noise` into h ~ p(h | y); `y` may lack leading axes that `noise` has.
+
+        A unit is 1 where its number is below its probability: a number of -1 or 2 fixes it at 1 or at 0.
+        """
 
     def log_prob(
         self, h: Bits[Array, "*lead_h units"], y: Bits[Array, "*lead_y inputs"]

@@ -44,11 +44,17 @@ class Darn(nnx.Module):
         # Entries that are masked at every use start at zero, so that no penalty counts them either.
         self.a = LowerTriangular(mask_later(a, self.order))
 
+    def unit_logits(
+        self, h: Bits[Array, "*lead_h units"], y: Bits[Array, "*lead_y inputs"]
+    ) -> Float[Array, "*lead units"]:
+        """b + W y + A h: of each unit, given those before it."""
+        a = mask_later(self.a[...], self.order)
+        return plus(drive(y, self.w, self.b), product(h, a.T))
+
     def log_prob(
         self, h: Bits[Array, "*lead_h units"], y: Bits[Array, "*lead_y inputs"]
     ) -> Float[Array, "*lead"]:
-        a = mask_later(self.a[...], self.order)
-        return bernoulli_log_prob(h, plus(drive(y, self.w, self.b), product(h, a.T)))
+        return bernoulli_log_prob(h, self.unit_logits(h, y))
 
     def sample(
         self, noise: Float[Array, "*lead units"], y: Bits[Array, "*lead_y inputs"]

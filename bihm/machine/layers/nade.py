@@ -47,13 +47,19 @@ class Nade(nnx.Module):
         self.m = nnx.Param(hidden_weights(rng, n_units, hidden))
         self.order = initial_order(rng, n_units, spec.order)
 
-    def log_prob(
+    def unit_logits(
         self, h: Bits[Array, "*lead_h units"], y: Bits[Array, "*lead_y inputs"]
-    ) -> Float[Array, "*lead"]:
+    ) -> Float[Array, "*lead units"]:
+        """b + B y + V s(c + C y + M_{<i} h_<i): of each unit, given those before it."""
         base, v, m = self._hidden_inputs(y)
         bits = in_order(jnp.moveaxis(h, -1, 0), self.order)
         terms = hidden_terms(bits, *map(stop_gradient, (base, v, m)))
-        return self._log_prob(h, y, known_hidden_terms(terms, bits, base, v, m))
+        return self._logits(y, known_hidden_terms(terms, bits, base, v, m))
+
+    def log_prob(
+        self, h: Bits[Array, "*lead_h units"], y: Bits[Array, "*lead_y inputs"]
+    ) -> Float[Array, "*lead"]:
+        return bernoulli_log_prob(h, self.unit_logits(h, y))
 
     def sample(
         self, noise: Float[Array, "*lead units"], y: Bits[Array, "*lead_y inputs"]
@@ -67,7 +73,7 @@ class Nade(nnx.Module):
         bits, terms = self._draw(noise, y)
         h = self._by_unit(bits)
         terms = known_hidden_terms(terms, bits, *self._hidden_inputs(y))
-        return h, self._log_prob(h, y, terms)
+        return h, bernoulli_log_prob(h, self._logits(y, terms))
 
     def _hidden_inputs(self, y: Float[Array, "*lead_y inputs"]) -> tuple[Array, Array, Array]:
         """c + C y, and the rows of V and M in the order of the units."""
@@ -77,14 +83,10 @@ class Nade(nnx.Module):
     def _by_unit(self, x: Float[Array, " units *lead"]) -> Float[Array, "*lead units"]:
         return jnp.moveaxis(in_place(x, self.order), 0, -1)
 
-    def _log_prob(
-        self,
-        h: Bits[Array, "*lead_h units"],
-        y: Bits[Array, "*lead_y inputs"],
-        terms: Float[Array, " units *lead"],
-    ) -> Float[Array, "*lead"]:
-        logits = plus(drive(y, self.w, self.b), self._by_unit(terms))
-        return bernoulli_log_prob(h, logits)
+    def _logits(
+        self, y: Bits[Array, "*lead_y inputs"], terms: Float[Array, " units *lead"]
+    ) -> Float[Array, "*lead units"]:
+        return plus(drive(y, self.w, self.b), self._by_unit(terms))
 
     def _draw(
         self, noise: Float[Array, "*lead units"], y: Bits[Array, "*lead_y inputs"]

@@ -1,0 +1,68 @@
+"""What people pass to the methods of a machine, checked: one line for what makes no sense."""
+
+import operator
+from typing import Any
+
+import numpy as np
+
+from bihm.errors import ConfigError, DataError
+
+SPLITS = ("train", "valid", "test")
+
+
+def _index(name: str, value: Any) -> int:
+    try:
+        return operator.index(value)
+    except TypeError as error:
+        raise ConfigError(f"{name} must be a whole number, got {value!r}") from error
+
+
+def whole(name: str, value: Any, least: int, most: int) -> int:
+    """A whole number within its bounds.
+
+    Raises:
+        ConfigError: it is none, or beyond them.
+    """
+    number = _index(name, value)
+    if number < least:
+        raise ConfigError(f"{name} must be at least {least}, got {number}")
+    if number > most:
+        raise ConfigError(f"{name} must be at most {most}, got {number}")
+    return number
+
+
+def check_seed(seed: Any) -> int:
+    """The seed, if it is one.
+
+    Raises:
+        ConfigError: it is no whole number, or does not fit into 32 bits.
+    """
+    number = _index("seed", seed)
+    if not 0 <= number < 2**32:
+        raise ConfigError(f"seed must lie in 0 .. 2**32 - 1, got {number}")
+    return number
+
+
+def check_split(split: Any) -> str:
+    """The name of a split, if it is one; ConfigError."""
+    if not isinstance(split, str) or split not in SPLITS:
+        raise ConfigError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+    return split
+
+
+def numbers(x: Any, name: str) -> np.ndarray:
+    """Whatever numpy can read as an array of numbers.
+
+    Raises:
+        DataError: it can not.
+    """
+    try:
+        array = np.asarray(x)
+        if array.dtype == object:  # columns of several types, as pandas has them
+            array = array.astype(np.float64)
+    except Exception as error:  # each library refuses in its own way
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"{name} cannot be read as an array of numbers ({reason})") from error
+    if array.dtype.kind not in "buif":
+        raise DataError(f"{name} holds {array.dtype}, not numbers 0 and 1")
+    return array

@@ -1,0 +1,72 @@
+"""What a run directory holds already, and whether this run may go on in it."""
+
+import contextlib
+import logging
+from pathlib import Path
+from typing import Any
+
+from bihm.config import Config, differences, load
+from bihm.errors import ConfigError, DataError
+from bihm.records.digests import digest_arrays
+from bihm.records.results import summary
+from bihm.records.run_files import read_json, write_text
+from bihm.run.build import Run
+
+log = logging.getLogger("bihm")
+
+
+def check_claim(config: Config, directory: Path) -> Config | None:
+    """See that what is there, if anything, is of the same run; return its configuration."""
+    path = directory / "config.yaml"
+    if path.is_file():
+        saved = load(path)
+        if changed := differences(saved, config):
+            raise ConfigError(
+                f"{directory} holds another run: {', '.join(changed)}; choose another hydra.run.dir"
+            )
+        return saved
+    if (directory / "results.json").exists():
+        raise ConfigError(
+            f"{directory} holds the results of a run but not its config.yaml; put that back, "
+            "or choose another hydra.run.dir"
+        )
+    return None
+
+
+def hold_to_its_rows(run: Run, directory: Path) -> None:
+    """See that a user's file holds the rows that this run began with; datasets of ours are pinned."""
+    if run.config.dataset.path is None:
+        return
+    splits = (run.dataset.train, run.dataset.valid, run.dataset.test)
+    digest, path = digest_arrays(splits), directory / ".rows"
+    if path.exists() and path.read_text().strip() != digest:
+        raise DataError(
+            f"{run.config.dataset.path}: other rows than when {directory} began; put them back, "
+            "or choose another hydra.run.dir"
+        )
+    write_text(path, f"{digest}\n")
+
+
+def finished_results(directory: Path) -> dict[str, Any] | None:
+    """The results of a run that has ended already."""
+    status, results = (_recall(directory / name) for name in ("status.json", "results.json"))
+    if results is None or status is None or status.get("status") != "finished":
+        return None
+    try:
+        summary(results)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        log.warning("%s is damaged; it is made again", directory / "results.json")
+        return None
+    return results
+
+
+def _recall(path: Path) -> dict[str, Any] | None:
+    """One of the files that a run makes again from its checkpoint; None if it is absent or damaged."""
+    if not path.exists():
+        return None
+    with contextlib.suppress(DataError):
+        content = read_json(path)
+        if isinstance(content, dict):
+            return content
+    log.warning("%s is damaged; it is made again", path)
+    return None

@@ -1,0 +1,175 @@
+"""Samples of a machine, and completions of rows of which some pixels are known."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bihm.config import Config
+from bihm.errors import ConfigError
+from bihm.machine import sampling
+from bihm.machine.machine import Params, Structure, bind
+from bihm.run.arguments import check_seed, whole
+from bihm.run.build import has_p_star
+from bihm.types import Array, PRNGKey
+
+SWEEPS, K, PROPOSALS, INNER = 500, 10, 10_000, 10
+MOST = 10**7  # of samples, sweeps, proposals
+PART = 50  # sweeps between two looks at the keyboard, and two lines of progress
+METHODS = ("ancestral", "resample", "chain")
+MEANT_FOR = {"sweeps": "chain", "K": "chain", "proposals": "resample"}
+Report = Callable[[int, int], None]  # told how many of how many sweeps are done
+
+
+def _silent(done: int, total: int) -> None:
+    del done, total
+
+
+class Options(NamedTuple):
+    """How to draw; what is None takes its default where it has a meaning, and is refused elsewhere."""
+
+    n: int = 100
+    method: str | None = None  # one of METHODS; ancestral, or the chain where rows are completed
+    seed: int = 0
+    sweeps: int | None = None
+    K: int | None = None
+    proposals: int | None = None
+
+
+class Given(NamedTuple):
+    """Rows to complete, uint8 (n, visible), and which pixels stay: bool, (visible,) or (n, visible)."""
+
+    rows: np.ndarray
+    observed: np.ndarray
+
+
+class Drawn(NamedTuple):
+    """Samples, uint8 (n, visible), and how the sampler did, as fractions."""
+
+    x: np.ndarray
+    facts: dict[str, float]
+
+
+def settle(options: Options, config: Config, completing: bool) -> Options:
+    """Fill in the method, and refuse what has no meaning with it.
+
+    Raises:
+        ConfigError: one line on the option, and what would be right.
+    """
+    method = options.method or ("chain" if completing else "ancestral")
+    if method not in METHODS:
+        raise ConfigError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+    for name, needed in MEANT_FOR.items():
+        if getattr(options, name) is not None and method != needed:
+            raise ConfigError(f"{name} has no meaning with method={method}; it belongs to {needed}")
+    if completing and method != "chain":
+        raise ConfigError(f"mask has no meaning with method={method}; it belongs to chain")
+    for name, least in (("n", 1), ("sweeps", 1), ("K", 2), ("proposals", 1)):
+        value = getattr(options, name)
+        if value is not None:
+            whole(name, value, least, MOST)
+    check_seed(options.seed)
+    if method != "ancestral" and not completing and not has_p_star(config):
+        raise ConfigError(
+            f"method={method} samples p*, which only model=bihm has; this run's model is "
+            f"{config.model.name}, and method=ancestral samples its p"
+        )
+    return options._replace(method=method)
+
+
+def draw(
+    config: Config,
+    structure: Structure,
+    params: Params,
+    options: Options,
+    given: Given | None = None,
+    report: Report = _silent,
+) -> Drawn:
+    """Draw as settled `options` say; with `given` rows, complete them by the run's own model, p or p*.
+
+    Raises:
+        ConfigError: the chain cannot move on this machine.
+    """
+    key = jax.random.key(options.seed)
+    if options.method == "ancestral":
+        return Drawn(_bits(_ancestral(key, structure, params, n=options.n)), {})
+    if options.method == "resample":
+        proposals = options.proposals or PROPOSALS
+        drawn = _resample(key, structure, params, n=options.n, proposals=proposals)
+        x = _bits(drawn.x)
+        return Drawn(x, {"ess": float(drawn.ess), "distinct": len(np.unique(x, axis=0)) / len(x)})
+    sampling.check_bottom(bind(structure, params))
+    replicas = 2 if has_p_star(config) else 1
+    return _chain(key, options, structure, params, replicas, given, report)
+
+
+def _chain(
+    key: PRNGKey,
+    options: Options,
+    structure: Structure,
+    params: Params,
+    replicas: int,
+    given: Given | None,
+    report: Report,
+) -> Drawn:
+    """The last states of n chains that start at samples of p, or at data with what is missing from p."""
+    first_key, start_key, sweep_key = jax.random.split(key, 3)
+    x = _ancestral(first_key, structure, params, n=options.n)
+    observed = jnp.zeros(x.shape, bool)
+    if given is not None:
+        observed = jnp.asarray(np.broadcast_to(given.observed, x.shape))
+        x = jnp.where(observed, jnp.asarray(given.rows, jnp.float32), x)
+    chain = _start(start_key, structure, params, x, replicas=replicas)
+    sweeps, infos = options.sweeps or SWEEPS, []
+    for done in range(0, sweeps, PART):
+        part = min(PART, sweeps - done)
+        chain, info = _sweep(
+            sweep_key, structure, params, chain, observed, jnp.asarray(done),
+            sweeps=part, K=options.K or K,
+        )  # fmt: skip
+        infos.append([np.asarray(values) for values in info])
+        report(done + part, sweeps)
+    acceptance, ess = (float(np.concatenate(v).mean()) for v in zip(*infos, strict=True))
+    return Drawn(_bits(chain.x), {"acceptance": acceptance, "ess": ess})
+
+
+def _bits(x: Array) -> np.ndarray:
+    return np.asarray(x, np.uint8)
+
+
+@partial(jax.jit, static_argnames=("structure", "n"))
+def _ancestral(key: PRNGKey, structure: Structure, params: Params, *, n: int) -> Array:
+    return sampling.ancestral(key, bind(structure, params), n)[0]
+
+
+@partial(jax.jit, static_argnames=("structure", "n", "proposals"))
+def _resample(
+    key: PRNGKey, structure: Structure, params: Params, *, n: int, proposals: int
+) -> sampling.Resampled:
+    return sampling.resample(key, bind(structure, params), n, proposals, INNER)
+
+
+@partial(jax.jit, static_argnames=("structure", "replicas"))
+def _start(
+    key: PRNGKey, structure: Structure, params: Params, x: Array, *, replicas: int
+) -> sampling.Chain:
+    return sampling.start_chain(key, bind(structure, params), x, replicas)
+
+
+@partial(jax.jit, static_argnames=("structure", "sweeps", "K"))
+def _sweep(
+    key: PRNGKey,
+    structure: Structure,
+    params: Params,
+    chain: sampling.Chain,
+    observed: Array,
+    first: Array,
+    *,
+    sweeps: int,
+    K: int,
+) -> tuple[sampling.Chain, sampling.SweepInfo]:
+    machine = bind(structure, params)
+    return sampling.run_chain(key, machine, chain, observed, first, sweeps=sweeps, K=K)

@@ -1,0 +1,254 @@
+"""A trained machine, for Python and for the commands: likelihoods, samples, completions, posteriors."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bihm.config import Config
+from bihm.data import entry
+from bihm.data import load as load_dataset
+from bihm.data.files import check_bits
+from bihm.errors import ConfigError, DataError
+from bihm.machine.likelihood import Estimates, LogZ
+from bihm.machine.machine import Params, Structure, count_parameters
+from bihm.run import draws
+from bihm.run.arguments import check_seed, check_split, numbers, whole
+from bihm.run.build import has_p_star, make_keys, split_rows
+from bihm.run.masks import Layout, check_observed, observed_pixels
+from bihm.run.posterior import Posterior, weighted_latents
+from bihm.run.splits import estimate_split, final_log_z, own_block
+
+MOST_SAMPLES = 2**31 - 1  # of one row: what the machine counts with
+
+
+def _silent(done: int, total: int) -> None:
+    del done, total
+
+
+class TrainedMachine:
+    """The best state of a run: what `bihm.load` returns.
+
+    config       the run's configuration: config.layers, config.model.name, ...
+    n_visible    units of the data layer; rows given to the methods have that many
+    parameters   how many numbers training could move
+    structure, params    the machine for functions of `bihm.machine`, which take the two together
+
+    Rows `x` are 0/1 arrays (rows, visible) of any type that numpy.asarray understands. Results are numpy
+    arrays; all log-probabilities are in nats, one value for each row. Every method raises BihmError, with a
+    message of one line, where what it was given makes no sense.
+
+    The commands use these methods: the same rows, K and seed give the numbers of bihm-eval and the samples
+    of bihm-sample, bit for bit. The random numbers of a row depend on its place among the rows given.
+    """
+
+    def __init__(self, config: Config, structure: Structure, params: Params, stem: str) -> None:
+        self.config = config
+        self.structure = structure
+        self.params = params  # those that estimates are made of
+        self.stem = stem  # path and beginning of the name of every file that is made of it
+        self._log_z: dict[int, LogZ] = {}
+
+    def __repr__(self) -> str:
+        sizes = "-".join(map(str, [self.n_visible, *(self.config.layers or [])]))
+        return f"<{self.config.model.name} on {self.config.dataset.name}: {sizes}>"
+
+    @property
+    def n_visible(self) -> int:
+        """Units of the data layer."""
+        return int(self.config.dataset.n_features or 0)
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers of p and q training could move."""
+        return count_parameters(self.params)
+
+    @property
+    def layout(self) -> Layout | None:
+        """How a row is an image; None where the data are no images, or nobody said so."""
+        dataset = self.config.dataset
+        if dataset.path is None:
+            known = entry(dataset.name)
+            return (
+                None if known.image_shape is None else Layout(known.image_shape, known.column_major)
+            )
+        shape = dataset.image_shape
+        if shape is None or len(shape) != 2 or math.prod(shape) != dataset.n_features:
+            return None
+        return Layout((shape[0], shape[1]), column_major=False)
+
+    def rows(self, split: str = "test") -> np.ndarray:
+        """The rows of a split of the run's own data, uint8 (rows, visible).
+
+        Grey levels are made bits once and for all, as for every estimate.
+        """
+        dataset = self.config.dataset
+        return split_rows(load_dataset(dataset.name, dataset.path), check_split(split))
+
+    def estimates(
+        self,
+        x: ArrayLike,
+        K: int = 1000,
+        *,
+        seed: int | None = None,
+        split: str = "test",
+        report: Callable[[int, int], None] = _silent,
+    ) -> Estimates:
+        """All estimates of every row at once, from K samples h ~ q(h | x); each field is (rows,), float64.
+
+        log_p               log (1/K) sum_k w_k, with w = p(x, h) / q(h | x)
+        log_p_tilde_star    2 log (1/K) sum_k sqrt(w_k)
+        ess_p, ess_p_star   effective sample sizes of w and of sqrt(w), as fractions of K, in (0, 1]
+
+        `seed` is by default the run's own, and `split` says which of its streams of random numbers is used:
+        with the defaults, the run's test rows and its eval.final_K, these are the numbers of its results.
+        `report(done, total)` is told of progress. Memory does not grow with K.
+        """
+        rows = self._rows(x)
+        samples = whole("K", K, 1, MOST_SAMPLES)
+        key = getattr(make_keys(self._seed(seed)), check_split(split))
+        block = own_block(self.config, samples)
+        estimates = estimate_split(
+            key, self.structure, self.params, rows, samples, block=block, report=report
+        )
+        return Estimates(*(np.asarray(values, np.float64) for values in estimates))
+
+    def log_p(
+        self, x: ArrayLike, K: int = 1000, *, seed: int | None = None, split: str = "test"
+    ) -> np.ndarray:
+        """log p(x) of every row, (rows,), nats: log (1/K) sum_k w_k; in the mean a lower bound."""
+        return np.asarray(self.estimates(x, K, seed=seed, split=split).log_p)
+
+    def log_p_tilde_star(
+        self, x: ArrayLike, K: int = 1000, *, seed: int | None = None, split: str = "test"
+    ) -> np.ndarray:
+        """log p~*(x) of every row, (rows,), nats: 2 log (1/K) sum_k sqrt(w_k); for model=bihm alone."""
+        self._need_p_star("log_p_tilde_star")
+        return np.asarray(self.estimates(x, K, seed=seed, split=split).log_p_tilde_star)
+
+    def log_p_star(
+        self, x: ArrayLike, K: int = 1000, *, seed: int | None = None, split: str = "test"
+    ) -> np.ndarray:
+        """log p*(x) = log p~*(x) - 2 log Z of every row, (rows,), nats; for model=bihm alone.
+
+        2 log Z is estimated once for each seed and kept: see `two_log_z`, which also has its error.
+        """
+        log_z = self.two_log_z(seed=seed)
+        return self.log_p_tilde_star(x, K, seed=seed, split=split) - log_z.mean
+
+    def two_log_z(
+        self, *, seed: int | None = None, report: Callable[[int, int], None] = _silent
+    ) -> LogZ:
+        """2 log Z of BiHM, with its standard error (nats) and the numbers of samples; estimated once."""
+        self._need_p_star("two_log_z")
+        chosen = self._seed(seed)
+        if chosen not in self._log_z:
+            log_z = final_log_z(self.config, make_keys(chosen), self.structure, self.params, report)
+            assert log_z is not None
+            self._log_z[chosen] = log_z
+        return self._log_z[chosen]
+
+    def ess(
+        self, x: ArrayLike, K: int = 1000, *, seed: int | None = None, split: str = "test"
+    ) -> np.ndarray:
+        """Effective sample size of every row, as a fraction of K, (rows,): how well q fits the run's model.
+
+        (sum_k v_k)^2 / (K sum_k v_k^2) with v = w, or for model=bihm v = sqrt(w), since its model is p*.
+        """
+        found = self.estimates(x, K, seed=seed, split=split)
+        return np.asarray(found.ess_p_star if has_p_star(self.config) else found.ess_p)
+
+    def sample(
+        self,
+        n: int = 100,
+        method: str = "ancestral",
+        *,
+        seed: int = 0,
+        sweeps: int | None = None,
+        K: int | None = None,
+        proposals: int | None = None,
+    ) -> np.ndarray:
+        """Draw n samples x, uint8 (n, visible).
+
+        method="ancestral"   of p, from the top down: exact and independent; for every model
+               "resample"    of BiHM's p*: `proposals` (10,000) weighted samples of p, drawn again
+               "chain"       of BiHM's p*: n Markov chains of `sweeps` (500) with K (10) proposals for h
+        """
+        options = draws.Options(n, method, seed, sweeps, K, proposals)
+        settled = draws.settle(options, self.config, completing=False)
+        return draws.draw(self.config, self.structure, self.params, settled).x
+
+    def complete(
+        self,
+        x: ArrayLike,
+        mask: ArrayLike,
+        *,
+        seed: int = 0,
+        sweeps: int | None = None,
+        K: int | None = None,
+    ) -> np.ndarray:
+        """Draw what is missing of every row, given what is observed; uint8 (rows, visible).
+
+        By the run's own model: p(missing x | observed x), or for model=bihm the same of p*.
+
+        `mask` is true, or 1, where a pixel is observed and stays: (visible,), or (rows, visible). It may
+        also be "left", "right", "top" or "bottom", the observed half of an image, or the name of a file.
+        What stands in the missing places of `x` does not matter. `sweeps` (500) and K (10) are those of the
+        Markov chain, one for each row.
+        """
+        known = numbers(x, "x")
+        observed = self.observed(mask, len(known) if known.ndim else 0)
+        if known.shape[-1:] == observed.shape[-1:]:
+            known = np.where(observed, known, 0)
+        rows = self._rows(known)
+        options = draws.Options(len(rows), "chain", seed, sweeps, K)
+        settled = draws.settle(options, self.config, completing=True)
+        given = draws.Given(rows, observed)
+        return draws.draw(self.config, self.structure, self.params, settled, given).x
+
+    def observed(self, mask: ArrayLike, rows: int) -> np.ndarray:
+        """What a `mask` says, as bool (visible,) or (rows, visible): true where a pixel is observed."""
+        if isinstance(mask, str):
+            return observed_pixels(mask, self.n_visible, self.layout)
+        bits = numbers(mask, "mask")
+        if bits.shape not in ((self.n_visible,), (rows, self.n_visible)):
+            raise ConfigError(
+                f"mask has shape {bits.shape}; needed are ({self.n_visible},) or ({rows}, {self.n_visible})"
+            )
+        observed = check_bits(np.atleast_2d(bits), "mask").astype(bool).reshape(bits.shape)
+        check_observed(observed, "mask")
+        return observed
+
+    def posterior(self, x: ArrayLike, K: int = 100, *, seed: int | None = None) -> Posterior:
+        """K latents of every row with weights: a weighted sample of the posterior, see `Posterior`.
+
+        h^k ~ q(h | x); their weights over k are proportional to w = p(x, h) / q(h | x), which makes them
+        samples of p(h | x), or for model=bihm to sqrt(w), which makes them samples of p*(h | x). Memory
+        grows with K times rows times units. `seed` is by default the run's own.
+        """
+        rows, samples = self._rows(x), whole("K", K, 1, draws.MOST)
+        key = make_keys(self._seed(seed)).test
+        power = 0.5 if has_p_star(self.config) else 1.0
+        return weighted_latents(key, self.structure, self.params, rows, samples, power)
+
+    def _seed(self, seed: int | None) -> int:
+        return self.config.seed if seed is None else check_seed(seed)
+
+    def _need_p_star(self, what: str) -> None:
+        if not has_p_star(self.config):
+            raise ConfigError(
+                f"{what} belongs to model=bihm, whose model is p*; this run's model is "
+                f"{self.config.model.name}: see log_p"
+            )
+
+    def _rows(self, x: ArrayLike) -> np.ndarray:
+        rows = numbers(x, "x")
+        if rows.shape == (self.n_visible,):
+            raise DataError(f"x has shape {rows.shape}, as one row: give x[None]")
+        bits = check_bits(rows, "x")
+        if bits.shape[1] != self.n_visible:
+            raise DataError(
+                f"x has {bits.shape[1]} columns; this machine has {self.n_visible} visible units"
+            )
+        return bits

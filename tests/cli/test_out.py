@@ -1,0 +1,125 @@
+"""Where eval, sample and export write; what cannot be written is refused before the work."""
+
+import errno
+import json
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from bihm.cli import evaluate, export, sample
+from bihm.run import draws, splits
+
+COMMANDS = {  # the words, the ending, and the file's default name
+    "eval": (evaluate, ["K=3", "per_example=true"], ".json", "eval-test-K3.json"),
+    "sample": (sample, ["n=5"], ".npz", "samples-ancestral.npz"),
+    "export": (export, [], "", "weights.safetensors"),
+}
+
+
+@pytest.fixture(scope="module")
+def run(uninterrupted, tmp_path_factory):
+    return shutil.copytree(uninterrupted[0], tmp_path_factory.mktemp("out") / "run")
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, run):
+    monkeypatch.setattr("bihm.runtime.configure_jax", lambda: None)
+
+    def command(name, *words):
+        """Exit code, stdout, stderr."""
+        code = 0
+        try:
+            COMMANDS[name][0].main([f"run={run}", *COMMANDS[name][1], *words])
+        except SystemExit as leaving:
+            code = leaving.code
+        return (code, *capsys.readouterr())
+
+    return command
+
+
+@pytest.fixture
+def no_work(monkeypatch):
+    """Whoever computes anything fails."""
+    for module, name in ((splits, "estimate_tile"), (splits, "log_z_tile"), (draws, "_ancestral")):
+        monkeypatch.setattr(module, name, None)
+    monkeypatch.setattr("bihm.records.weights.save", None)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_out_is_a_file_or_a_folder(command, run, tmp_path, name):
+    ending, default = COMMANDS[name][2:]
+    file = tmp_path / f"mine (1), a=b{ending or '.safetensors'}"
+    for out, made in ((file, file), (tmp_path, tmp_path / default)):
+        before = set(run.iterdir())
+        assert command(name, f"out={out}")[::2] == (0, "")
+        assert made.is_file()
+        assert set(run.iterdir()) == before
+    if name == "eval":
+        assert json.loads(file.read_text())["K"] == 3
+        with np.load(file.with_suffix(".npz")) as arrays:
+            assert arrays["log_p"].shape == (5000,)
+    if name == "sample":
+        assert file.with_suffix(".png").is_file()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_out_that_makes_no_sense_is_refused_before_the_work(command, no_work, tmp_path, name):
+    ending, default = COMMANDS[name][2:]
+    (tmp_path / default).mkdir()
+    cases = [(f"{tmp_path}/a/b{ending or '.x'}", "there is no folder"), (tmp_path, "is a folder")]
+    if ending:
+        cases.append((tmp_path / "a.txt", f"must end in {ending}, or be a folder"))
+    for out, message in cases:
+        code, shown, error = command(name, f"out={out}")
+        assert (code, shown, error.count("\n")) == (2, "", 1)
+        assert message in error
+
+
+@pytest.fixture
+def sealed(run, tmp_path):
+    """A folder on a file system that only reads, with a copy of the run in it."""
+    place = tmp_path / "sealed"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "none", place]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting is not permitted here")
+    shutil.copytree(run, place / "run")
+    subprocess.run(["mount", "-o", "remount,ro", place], check=True)
+    yield place
+    subprocess.run(["umount", "--lazy", place], capture_output=True, check=False)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_folder_that_cannot_be_written_is_refused_before_the_work(command, no_work, sealed, name):
+    code, shown, error = command(name, f"out={sealed}")
+    program = f"bihm-{name}"
+    assert (code, shown) == (1, "")
+    assert error == f"{program}: {sealed}: Read-only file system\n"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_same_of_a_folder_that_says_so_itself(command, no_work, monkeypatch, tmp_path, name):
+    def refuse(dir):
+        raise OSError(errno.EACCES, "Permission denied", f"{dir}/tmpx8j2")
+
+    monkeypatch.setattr("bihm.records.run_files.tempfile.TemporaryFile", refuse)
+    code, shown, error = command(name, f"out={tmp_path}")
+    assert (code, shown) == (1, "")
+    assert error == f"bihm-{name}: {tmp_path}: Permission denied\n"
+
+
+def test_numbers_are_shown_whatever_becomes_of_their_file(command, monkeypatch, tmp_path):
+    expected = command("eval", f"out={tmp_path}")[1]
+
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr("bihm.run.evaluate.write_json", full)
+    code, shown, error = command("eval", f"out={tmp_path}")
+    assert (code, shown) == (1, expected)
+    assert expected.startswith("test  5000 rows, K=3:  log_p -")
+    file = tmp_path / COMMANDS["eval"][3]
+    why = "No space left on device; make room there and run the same command again"
+    assert error == f"bihm-eval: {file}: {why}\n"
