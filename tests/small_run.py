@@ -26,7 +26,10 @@ def tiny(**changes):
         *path, last = key.split("__")
         for name in path:
             node = getattr(node, name)
-        setattr(node, last, value)
+        if isinstance(node, dict):  # `init` is a mapping
+            node[last] = value
+        else:
+            setattr(node, last, value)
     return config
 
 

@@ -34,7 +34,7 @@ def test_a_card_that_is_not_here_dies_in_one_line(tmp_path, monkeypatch):
     code, err = run(words, JAX_PLATFORMS="cuda")
     assert (code, err.count("\n")) == (2, 1), err
     assert err.startswith("bihm-train: JAX_PLATFORMS=cuda: jax has no such device here: ")
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] in ([], ["cache"])  # no run directory
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 # On a processor XLA hands sums and chains of products to a library. Such calls cannot be fused with what
 # surrounds them, so that every operand is written to memory first: XLA's own loops are faster (18.6 ms a
 # step, 15.5). Single products may go there, because it has fast ones for bfloat16.
+# They are also right: that library of jax 0.10.2 sums h * a wrongly, by many nats, where both are large and
+# each lacks a leading axis of the other. So all mathematics is compiled here, not by `jax.jit` alone.
 OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
 
 

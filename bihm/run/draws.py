@@ -10,6 +10,7 @@ import numpy as np
 
 from bihm.config import Config
 from bihm.errors import ConfigError
+from bihm.kernels.compiled import fast_jit
 from bihm.machine import sampling
 from bihm.machine.machine import Params, Structure, bind
 from bihm.run.arguments import check_seed, whole
@@ -140,26 +141,26 @@ def _bits(x: Array) -> np.ndarray:
     return np.asarray(x, np.uint8)
 
 
-@partial(jax.jit, static_argnames=("structure", "n"))
+@partial(fast_jit, static_argnames=("structure", "n"))
 def _ancestral(key: PRNGKey, structure: Structure, params: Params, *, n: int) -> Array:
     return sampling.ancestral(key, bind(structure, params), n)[0]
 
 
-@partial(jax.jit, static_argnames=("structure", "n", "proposals"))
+@partial(fast_jit, static_argnames=("structure", "n", "proposals"))
 def _resample(
     key: PRNGKey, structure: Structure, params: Params, *, n: int, proposals: int
 ) -> sampling.Resampled:
     return sampling.resample(key, bind(structure, params), n, proposals, INNER)
 
 
-@partial(jax.jit, static_argnames=("structure", "replicas"))
+@partial(fast_jit, static_argnames=("structure", "replicas"))
 def _start(
     key: PRNGKey, structure: Structure, params: Params, x: Array, *, replicas: int
 ) -> sampling.Chain:
     return sampling.start_chain(key, bind(structure, params), x, replicas)
 
 
-@partial(jax.jit, static_argnames=("structure", "sweeps", "K"))
+@partial(fast_jit, static_argnames=("structure", "sweeps", "K"))
 def _sweep(
     key: PRNGKey,
     structure: Structure,

@@ -2,9 +2,9 @@
 
 from functools import partial
 
-import jax
 import numpy as np
 
+from bihm.kernels.compiled import fast_jit
 from bihm.machine.machine import Params, Structure, bind
 from bihm.machine.training_step import TrainState, evaluated_params
 from bihm.records.logbook import Logbook
@@ -15,7 +15,7 @@ from bihm.types import Array, PRNGKey
 DREAMS = 64
 
 
-@partial(jax.jit, static_argnames="structure")
+@partial(fast_jit, static_argnames="structure")
 def _dream(key: PRNGKey, structure: Structure, params: Params) -> Array:
     return bind(structure, params).sample_p(key, DREAMS)[0]
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bihm.kernels.compiled import fast_jit
 from bihm.machine.machine import Params, Structure, bind
 from bihm.run.splits import TILE
 from bihm.types import Array, PRNGKey
@@ -45,7 +46,7 @@ def weighted_latents(
     return Posterior(layers, weights / weights.sum(axis=0), log_w_all)
 
 
-@partial(jax.jit, static_argnames=("structure", "K"))
+@partial(fast_jit, static_argnames=("structure", "K"))
 def _latents(
     key: PRNGKey, structure: Structure, params: Params, x: Array, *, K: int
 ) -> tuple[list[Array], Array]:

@@ -15,7 +15,7 @@ ROWS = [
     ("train dataset=file dataset.path=bomb.npz", 3, "claims 1000000000000000 bytes"),
     ("train hydra.run.dir=/dev/null/x", 2, "/dev/null/x: Not a directory"),
     ("train -m K=abc,3", 2, "K=abc: Value 'abc'"),
-    ("train -m hydra.launcher._target_=os.system", 2, "'os.system' is no installed launcher"),
+    ("train -m hydra.launcher._target_=os.system", 2, "Invalid plugin 'os.system'"),
     ("data import zero.csv --name mine", 3, "zero.csv: is no regular file"),
     ("evaluate run=nothing", 2, "run=nothing is not a run directory"),
     ("sample run=nothing n=abc", 2, "n must be a whole number, got 'abc'"),

@@ -87,7 +87,7 @@ def test_every_method_writes_bits_and_a_picture(run, bars, words, method, facts)
     assert not np.array_equal(drawn(bars, stem)["x"], first["x"])
     run(f"run={bars}", "n=5", "seed=0", *words)
     np.testing.assert_array_equal(drawn(bars, stem)["x"], first["x"])
-    assert {path.name for path in bars.glob(".*")} == {".checkpointed", ".lock"}
+    assert {path.name for path in bars.glob(".*")} == {".arithmetic", ".checkpointed", ".lock"}
 
 
 def test_inpainting_keeps_what_is_observed(run, bars):
