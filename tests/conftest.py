@@ -6,7 +6,7 @@ import time
 
 import jax
 import pytest
-from compiled_programs import COMPILED
+from compiled_programs import COMPILED, OURS
 from tiny_machine import tiny_machine
 
 from bihm.machine.machine import HelmholtzMachine
@@ -49,5 +49,5 @@ def pytest_runtest_setup(item):
 
 
 def pytest_unconfigure(config):
-    if not hasattr(config, "workerinput"):  # the session's own process, not one of its workers
+    if OURS:  # the session's own process, not one of its workers
         shutil.rmtree(COMPILED, ignore_errors=True)
