@@ -43,7 +43,7 @@ TESTS: dict[str, list[str]] = {
     "run/splits.py": ["run/test_splits.py"],
     "records/results.py": ["records/test_results.py", "machine/test_likelihood.py"],
     "run/loop.py": ["run/test_loop.py"],
-    "run/step_sums.py": ["run/test_loop.py"],
+    "run/step_sums.py": ["run/test_step_sums.py"],
     "records/checkpoint.py": ["records/test_checkpoint.py", "records/test_damage.py"],
     "records/digests.py": ["records/test_checkpoint.py"],
     "records/weights.py": ["records/test_weights.py"],

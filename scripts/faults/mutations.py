@@ -31,17 +31,18 @@ class Fault(NamedTuple):
     added: tuple[str, ...]
 
 
-SAME = ("float", "asarray", "device_put")  # another type or place of the same number
+SAME = ("float", "asarray", "device_put", "device_get")  # another type or place of the same numbers
 
 
 def left_out_argument(call: cst.Call) -> Iterator[cst.CSTNode]:
-    """f(a, b) becomes f(a), f(b) and a: a default, or the value that f was to change."""
+    """f(a, b, c=d) becomes f(a, b), a default, f(a, c=d), and a, which is what f was to change."""
     if getattr(getattr(call.func, "attr", call.func), "value", None) in SAME:
         return
-    if len(call.args) > 1 or any(argument.keyword for argument in call.args):
-        for i in range(len(call.args)):
-            yield call.with_changes(args=[*call.args[:i], *call.args[i + 1 :]])
-    if call.args and not call.args[0].star and call.args[0].keyword is None:
+    plain = [i for i, argument in enumerate(call.args) if argument.keyword is None]
+    named = [i for i, argument in enumerate(call.args) if argument.keyword is not None]
+    for i in [*plain[1:][-1:], *named]:
+        yield call.with_changes(args=[*call.args[:i], *call.args[i + 1 :]])
+    if plain and not call.args[0].star:
         yield call.args[0].value
 
 
@@ -83,12 +84,21 @@ class _Nodes(cst.CSTVisitor):
 
     def on_visit(self, node: cst.CSTNode) -> bool:
         text = (cst.Annotation, cst.Import, cst.ImportFrom, cst.Decorator, cst.FormattedString)
-        if isinstance(node, text) or _is_docstring(node) or _is_log(node):
+        if isinstance(node, text) or _is_docstring(node) or _is_log(node) or _is_check(node):
             return False
         line = self.get_metadata(PositionProvider, node, None)
         if line is not None:
             self.found.append((line.start.line, node))
         return not isinstance(node, cst.Raise)  # the text of an error, though it may be left out
+
+
+def _is_check(node: cst.CSTNode) -> bool:
+    """`assert`, for the type checker, and zip's `strict`, for whoever changes the code."""
+    if isinstance(node, cst.Call):
+        return any(
+            argument.keyword and argument.keyword.value == "strict" for argument in node.args
+        )
+    return isinstance(node, cst.Assert)
 
 
 def _is_docstring(node: cst.CSTNode) -> bool:

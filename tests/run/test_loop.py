@@ -11,7 +11,7 @@ from bihm.errors import Interrupted, NumbersError
 from bihm.kernels.packing import pack
 from bihm.machine.likelihood import Estimates, LogZ
 from bihm.machine.rules import Info
-from bihm.machine.training_step import ChunkInfo, StepInfo
+from bihm.machine.training_step import ChunkInfo, StepInfo, TrainState
 from bihm.records.checkpoint import Checkpoint, Checkpoints
 from bihm.records.logbook import Logbook
 from bihm.records.progress import Progress
@@ -30,6 +30,15 @@ def mark(tree):
     """The number that `marked` put into every leaf."""
     (number,) = {float(x) for leaf in jax.tree.leaves(tree) for x in np.ravel(leaf)}
     return number
+
+
+def take(tree):
+    """What a chunk does with the buffers of its state: whoever wants to keep one has a copy."""
+    for leaf in jax.tree.leaves(tree):
+        if isinstance(leaf, np.ndarray):
+            leaf[...] = -1
+        elif not leaf.is_deleted():
+            leaf.delete()
 
 
 class Book(Logbook):
@@ -97,8 +106,9 @@ class World:
             info = StepInfo(per_step, per_step, Info(*[per_step] * 4))
             average = None if state.average is None else marked(state.average, step + 0.5)
             params, at = marked(state.params, step), np.asarray(step, np.int32)
-            state = state._replace(params=params, average=average, step=at)
-            return state, ChunkInfo(info, grads)
+            new = TrainState(params, marked(state.opt_state, step), average, at)
+            take(state)
+            return new, ChunkInfo(info, grads)
 
         return chunk
 
@@ -362,3 +372,16 @@ def test_a_state_that_is_kept_is_not_the_one_that_the_next_chunk_takes():
     assert copy["w"] is not tree["w"]
     assert copy["w"].unsafe_buffer_pointer() != tree["w"].unsafe_buffer_pointer()
     np.testing.assert_array_equal(copy["w"], tree["w"])
+
+
+def test_until_the_first_evaluation_the_best_is_where_the_run_began(world):
+    """A copy of it, since the first chunk takes the buffers of its state for its own."""
+    here = world()
+    here.stop_at_chunk = 1
+    running = here.loop(epochs=2)
+    began = jax.tree.map(np.array, running.state)
+    with pytest.raises(Interrupted):
+        running.train()
+    latest, best, memory = here.saved[-1]
+    assert (int(latest.step), memory["best_score"]) == (20, None)
+    jax.tree.map(np.testing.assert_array_equal, best, began)

@@ -27,7 +27,7 @@ def changes(source):
     [
         ("loss = W * p + (W - 1 / K) * q", "loss = W * p + W * q"),  # a term left out
         ("star = 2 * mean(half)", "star = mean(half)"),  # a factor
-        ("log_w = where(live, log_w, dead)", "log_w = where(log_w, dead)"),
+        ("log_w = where(live, log_w, dead)", "log_w = live"),
         ("live = arange(n) < K - i * n", "live = arange(n) < K"),
         ("sem = x.std(ddof=1) / n", "sem = x.std(ddof=2) / n"),
         ("sem = x.std(ddof=1) / n", "sem = x.std() / n"),
