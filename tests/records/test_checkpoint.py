@@ -77,16 +77,6 @@ def test_what_is_saved_is_found_again_the_newest_of_two(opened, tmp_path):
     assert_same(read_checkpoint(tmp_path, tiny(), state(0)), moment(9))
 
 
-def test_what_was_saved_is_not_what_became_of_the_buffers_since(opened, tmp_path):
-    checkpoints, live = opened(), moment(3)
-    checkpoints.save(moment(2))
-    checkpoints.save(live)
-    for part in live[:2]:
-        part.params["w"][:] = 99
-    checkpoints.wait()
-    assert_same(read_checkpoint(tmp_path, tiny(), state(0)), moment(3))
-
-
 def test_the_item_of_json_says_whose_it_is_and_digests_of_all(opened):
     folder = saved(opened, [4])
     sealed = json.loads((folder / "0" / "memory" / "metadata").read_text())
