@@ -222,12 +222,15 @@ def test_each_phase_has_its_rate_from_where_it_begins(world, monkeypatch):
     second = PhaseConfig(K=6, epochs=1, lr=0.5, lr_end=0.25)
     running = here.loop(
         optim__schedule="cosine", optim__lr=0.75, optim__lr_end=0.125,
-        optim__phases=[PhaseConfig(epochs=2), second],
+        optim__phases=[PhaseConfig(epochs=2), second, PhaseConfig(K=5, epochs=1)],
     )  # fmt: skip
     running.train()
-    assert [K for K, *_ in here.compiled] == [4, 6]
-    assert here.rates == [[0.75, 0.125, 0, 40]] * 4 + [[0.5, 0.25, 40, 20]] * 2
-    assert (running.memory.phase, running.memory.phase_step) == (1, 40)
+    assert [K for K, *_ in here.compiled] == [4, 6, 5]
+    assert (
+        here.rates
+        == [[0.75, 0.125, 0, 40]] * 4 + [[0.5, 0.25, 40, 20]] * 2 + [[0.75, 0.125, 60, 20]] * 2
+    )
+    assert (running.memory.phase, running.memory.phase_step) == (2, 60)
 
 
 def test_the_next_phase_goes_on_from_the_best_and_counts_on(world):
