@@ -59,7 +59,9 @@ def check_composed(composed: DictConfig) -> None:
     """
     raw = OmegaConf.to_container(composed, resolve=False)
     assert isinstance(raw, dict)
-    own = {key: value for key, value in raw.items() if key != "hydra"}  # the key that a user knows first
+    own = {
+        key: value for key, value in raw.items() if key != "hydra"
+    }  # the key that a user knows first
     for path, value in (*leaves(own), *leaves(raw)):
         if "\0" in str(value):  # the system's own words for it differ from Python to Python
             raise ConfigError(f"{path} holds a null byte, which no path or name may")

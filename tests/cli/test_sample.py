@@ -292,3 +292,15 @@ def test_help_answers_before_jax_is_imported_and_names_every_key():
     *keys, jax = last.split()
     assert jax == "False"
     assert all(f"{key}=" in text for key in ["run", *keys])
+
+
+def test_the_parts_that_a_chain_is_drawn_in_do_not_show(run, bars, monkeypatch):
+    """Else the sweeps of each part would repeat the randomness of the first."""
+    said, words = {}, ("method=chain", "sweeps=5", "K=2", "n=20", "mask=top")
+    for part in (50, 2):
+        monkeypatch.setattr("bihm.run.draws.PART", part)
+        code, out, _ = run(f"run={bars}", *words)
+        assert code == 0
+        said[part] = drawn(bars, "samples-inpaint")["x"], out
+    np.testing.assert_array_equal(said[50][0], said[2][0])
+    assert said[50][1] == said[2][1]

@@ -8,7 +8,7 @@ from flax import nnx
 from oracle import bit_logits, conditional_table, exact, states
 
 from bihm.config import Config
-from bihm.config.checks import check
+from bihm.config.machine_checks import check_machine
 from bihm.errors import ConfigError
 from bihm.machine.layers import LAYERS, Init, LayerSpec, make_layer
 from bihm.machine.likelihood import estimate_tile
@@ -485,7 +485,7 @@ def config_of(side, options):
 @pytest.mark.parametrize(("side", "options", "message"), WRONG, ids=str)
 def test_wrong_options_die_with_one_line(side, options, message):
     with pytest.raises(ConfigError) as caught:
-        check(config_of(side, options))
+        check_machine(config_of(side, options))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -493,7 +493,7 @@ def test_wrong_options_die_with_one_line(side, options, message):
 def test_the_configuration_reaches_the_layers():
     config = config_of("q", {"layer": ["dsbn", "nade"], "hidden": 6, "activation": "relu"})
     config.q.order, config.p.layer, config.p.order = "random", ["nade", "darn", "sbn"], "natural"
-    check(config)
+    check_machine(config)
     structure, params, _ = make_parts(config)
     machine = bind(structure, params)
     assert [type(layer) for layer in machine.p] == [LAYERS[name] for name in config.p.layer]

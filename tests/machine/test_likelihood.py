@@ -4,18 +4,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny_machine import VISIBLE, tiny_machine
 
 from bihm.errors import NumbersError
 from bihm.machine.likelihood import (
     Estimates,
     add_weights,
     count_blocks,
+    estimate_tile,
     estimates_of,
+    log_weights,
     log_z_terms,
+    log_z_tile,
     mean_and_sem,
     no_weights,
     summarise_log_z,
 )
+from bihm.machine.machine import bind, split
 from bihm.records.results import block_of, number, table
 from bihm.run.splits import block_size
 
@@ -110,3 +115,64 @@ def test_no_number_is_wider_than_a_column():
     assert number(-25.1234) == "-25.123"
     block = block_of(Estimates(*(np.asarray([-9e6, -1e7]) for _ in range(4))), 10, None)
     assert max(map(len, table({"valid": block}))) < 100
+
+
+SAMPLES, BLOCK, TILE_ROWS = 7, 3, 4  # the last of three blocks reaches two samples beyond K
+
+
+def test_a_tile_counts_k_samples_and_not_one_of_those_beyond():
+    """The same samples weighed in float64; each sample in or out changes every number of every row."""
+    structure, params = split(tiny_machine(sizes=[3], scale=1.5))
+    x = jnp.asarray(np.random.default_rng(0).integers(0, 2, (TILE_ROWS, VISIBLE)), jnp.float32)
+    key = jax.random.key(3)
+    draw = jax.jit(lambda key: log_weights(key, bind(structure, params), x, BLOCK))
+    drawn = np.concatenate([draw(jax.random.fold_in(key, i)) for i in range(3)])
+    assert len(np.unique(drawn[:, 0])) > 1
+    got = estimate_tile(key, structure, params, x, jnp.asarray(SAMPLES, jnp.int32), block=BLOCK)
+    for field, values in exact(drawn[:SAMPLES])._asdict().items():
+        np.testing.assert_allclose(getattr(got, field), values, rtol=1e-5, err_msg=field)
+    for wrong in (SAMPLES - 1, SAMPLES + 1, len(drawn)):
+        for field, values in exact(drawn[:wrong])._asdict().items():
+            assert (np.abs(getattr(got, field) - values) > 1e-3 * np.abs(values)).any(), field
+
+
+def test_2_log_z_of_a_tile_is_made_of_a_sample_of_p_and_fresh_ones_of_q():
+    """The same samples by the equation, in float64: x and h_0 from p, h_1 .. h_M from q given that x."""
+    structure, params = split(tiny_machine(sizes=[3], scale=1.0))
+    machine, outer, inner = bind(structure, params), 50, 3
+
+    @jax.jit
+    def weights(key):
+        outer_key, inner_key = jax.random.split(key)
+        x, h = machine.sample_p(outer_key, outer)
+        fresh, log_q = machine.sample_q(inner_key, x, inner)
+        first = machine.log_p(x, h) - machine.log_q(x, h)
+        return jnp.concatenate([first[None], machine.log_p(x, fresh) - log_q])
+
+    w = np.exp(np.asarray(weights(jax.random.key(4)), np.float64))
+    pairs = [np.sqrt(w[j] * w[k]) for j in range(inner + 1) for k in range(inner + 1) if j != k]
+    got = log_z_tile(jax.random.key(4), structure, params, outer=outer, inner=inner)
+    np.testing.assert_allclose(got, np.log(sum(pairs) / inner / w.sum(axis=0)), atol=1e-5)
+
+
+@pytest.mark.parametrize("level", [0.0, -2000.0])  # the second: far below what exp can hold
+def test_2_log_z_and_its_error_are_those_of_the_terms(level):
+    terms = np.array([0.9, 0.3, 0.9])
+    z = summarise_log_z(np.log(terms) + level, inner=9)
+    error = np.std(terms, ddof=1) / terms.mean() / np.sqrt(3)
+    assert z.mean == pytest.approx(np.log(0.7) + level)
+    assert z.stderr == pytest.approx(error)
+    assert z.low == pytest.approx(z.mean - 1.96 * error)
+    assert z.high == pytest.approx(min(0, z.mean + 1.96 * error))
+    assert (z.high == 0) == (level == 0)  # Z^2 is at most one
+    assert (z.outer, z.inner) == (3, 9)
+
+
+def test_mean_and_error_of_a_split_are_numpys_in_float64():
+    values = np.array([-1.0, -2.5, -7.0], np.float32)
+    mean, sem = mean_and_sem(values)
+    assert mean == pytest.approx(-3.5)
+    assert sem == pytest.approx(np.std(values.astype(np.float64), ddof=1) / np.sqrt(3))
+    many = np.full(10**5, 0.1, np.float32)  # in float32 the sum would be off by much more
+    assert mean_and_sem(many)[0] == pytest.approx(float(np.float32(0.1)), rel=1e-12)
+    assert mean_and_sem(np.array([-1.0, -3.0]))[1] == pytest.approx(1.0)

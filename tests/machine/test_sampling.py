@@ -282,3 +282,47 @@ def test_7_completions_converge_to_the_conditional(target):
     chain, _ = run_target(target, start, SOME, 4 * LONG)
     assert_distribution(index(chain.x), conditional)
     assert np.abs(conditional - np.where(agrees, 1, 0) / agrees.sum()).sum() > 0.1  # not uniform
+
+
+def test_a_later_part_of_a_chain_has_randomness_of_its_own():
+    """Two sweeps in one are one and one more, and not twice the same draw."""
+    machine = tiny_machine(visible=3, sizes=[2])
+    x = jnp.asarray(np.tile(states(3), (4, 1)), jnp.float32)
+    mask, start = jnp.zeros(x.shape, bool), Chain(x, [jnp.zeros((2, len(x), 2))])
+
+    @partial(jax.jit, static_argnames="sweeps")
+    def run(chain, first, *, sweeps):
+        return run_chain(jax.random.key(5), machine, chain, mask, first, sweeps=sweeps, K=3)
+
+    whole, info = run(start, jnp.asarray(3), sweeps=2)
+    part, first = run(start, jnp.asarray(3), sweeps=1)
+    part, second = run(part, jnp.asarray(4), sweeps=1)
+    jax.tree.map(np.testing.assert_array_equal, whole, part)
+    assert info.ess.tolist() == [*first.ess.tolist(), *second.ess.tolist()]
+    another, _ = run(start, jnp.asarray(4), sweeps=1)  # the same start, another sweep
+    once, _ = run(start, jnp.asarray(3), sweeps=1)
+    assert not np.array_equal(another.h[0], once.h[0])
+    assert not np.array_equal(another.x, once.x)
+
+
+def test_the_weights_of_a_pool_are_those_of_the_equation_and_pick_in_proportion():
+    """The same samples by their equation, in float64."""
+    machine = tiny_machine(visible=VISIBLE, sizes=[2], scale=1.0)
+    key, inner = jax.random.key(8), 3
+    pool_key, _ = jax.random.split(key)
+
+    @jax.jit
+    def candidates(key):
+        (only,) = jax.random.split(key, 1)
+        outer_key, inner_key = jax.random.split(only)
+        x, h = machine.sample_p(outer_key, 40)
+        fresh, log_q = machine.sample_q(inner_key, x, inner)
+        return x, machine.log_p(x, h) - machine.log_q(x, h), machine.log_p(x, fresh) - log_q
+
+    x, log_r, log_fresh = (np.asarray(a, np.float64) for a in candidates(pool_key))
+    w = np.exp(-log_r / 2) * np.exp(log_fresh / 2).mean(axis=0)
+    draw = jax.jit(partial(resample, machine=machine, samples=20_000, proposals=40, inner=inner))
+    drawn = draw(key)
+    assert float(drawn.ess) == pytest.approx(w.sum() ** 2 / (40 * (w**2).sum()), rel=1e-4)
+    expected = np.bincount(index(x), weights=w / w.sum(), minlength=2**VISIBLE)
+    assert_distribution(index(drawn.x), expected)

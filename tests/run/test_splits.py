@@ -70,3 +70,78 @@ def test_an_error_in_a_tile_is_the_callers():
 
     with pytest.raises(FloatingPointError, match="here"):
         list(_each_tile(estimate, 5, lambda done, total: None))
+
+
+class Calls:
+    """Stands for the compiled estimates: a row's number is the sum of its bits, whatever its tile."""
+
+    def __init__(self, monkeypatch):
+        self.tiles, self.z, self.reports = {}, {}, []
+        monkeypatch.setattr(splits, "estimate_tile", self.estimate_tile)
+        monkeypatch.setattr(splits, "log_z_tile", self.log_z_tile)
+        monkeypatch.setattr(splits, "TILE", 6)
+
+    def number(self, key):
+        """Which tile a key is of."""
+        keys = [jax.random.key_data(jax.random.fold_in(KEY, i)).tolist() for i in range(9)]
+        return keys.index(jax.random.key_data(key).tolist())
+
+    def estimate_tile(self, key, structure, params, x, K, *, block):
+        assert (structure, params) == ("structure", "params")
+        x = np.asarray(x)
+        self.tiles[self.number(key)] = (x.shape, int(K), block)
+        return splits.Estimates(*(x.sum(axis=1) + 10 * i for i in range(4)))
+
+    def log_z_tile(self, key, structure, params, *, outer, inner):
+        assert (structure, params) == ("structure", "params")
+        self.z[self.number(key)] = (outer, inner)
+        return -1.0 - self.number(key) - np.arange(outer) / outer
+
+    def report(self, done, total):
+        self.reports.append((done, total))
+
+
+KEY = jax.random.key(3)
+
+
+@pytest.mark.parametrize(
+    ("rows", "K", "block", "heights"),
+    [(7, 2, None, [3, 3, 3]), (6, 9, 2, [3, 3]), (2, 2, None, [2]), (3, 50, 7, [1, 1, 1])],
+)
+def test_rows_are_cut_into_tiles_of_one_shape_and_come_back_in_order(
+    rows, K, block, heights, monkeypatch
+):
+    calls = Calls(monkeypatch)
+    x = np.triu(np.ones((8, 8), np.uint8))[:rows]
+    got = estimate_split(KEY, "structure", "params", x, K, block=block, report=calls.report)
+    for i, values in enumerate(got):
+        np.testing.assert_array_equal(values, x.sum(axis=1) + 10 * i)
+    expected = [((height, 8), K, block or K) for height in heights]
+    assert [calls.tiles[i] for i in sorted(calls.tiles)] == expected
+    assert sorted(calls.tiles) == list(range(len(heights)))
+    assert calls.reports == [(i + 1, len(heights)) for i in range(len(heights))]
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner", "height", "tiles"), [(7, 2, 3, 3), (6, 3, 2, 3), (2, 3, 2, 1), (3, 50, 1, 3)]
+)
+def test_2_log_z_is_made_of_as_many_outer_samples_as_asked_for(
+    outer, inner, height, tiles, monkeypatch
+):
+    calls = Calls(monkeypatch)
+    z = splits.estimate_log_z(KEY, "structure", "params", outer, inner, calls.report)
+    terms = np.array([-1.0 - i - j / height for i in range(tiles) for j in range(height)])[:outer]
+    assert z.mean == pytest.approx(np.log(np.exp(terms).mean()))
+    assert (z.outer, z.inner) == (outer, inner)
+    assert calls.z == dict.fromkeys(range(tiles), (height, inner))
+    assert calls.reports == [(i + 1, tiles) for i in range(tiles)]
+
+
+def test_sizes_of_blocks_and_the_number_of_streams(monkeypatch):
+    assert [splits.block_size(K) for K in (1, 99, 100, 101, 10**6)] == [1, 99, 100, 100, 100]
+    for cores, streams in ((1, 1), (2, 2), (64, 4), (None, 1)):
+        monkeypatch.setattr(splits.os, "cpu_count", lambda cores=cores: cores)
+        assert splits._streams() == streams
+    monkeypatch.setattr(splits.os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(splits.jax, "default_backend", lambda: "gpu")
+    assert splits._streams() == 1

@@ -31,7 +31,7 @@ def test_a_run_starts_from_the_best_of_another(uninterrupted, tmp_path, monkeypa
     monkeypatch.chdir(uninterrupted[0].parent)
     source = uninterrupted[0].name  # relative
     if kind == "weights":
-        source = export(uninterrupted[0], tmp_path / "a.safetensors")
+        source = export(uninterrupted[0], str(tmp_path / "a.safetensors"))
     train(starting(source, seed=7, model__name="rws"), tmp_path / "run")
     assert_started_from(tmp_path / "run", uninterrupted[0])
     assert load(tmp_path / "run" / "config.yaml").init["from"].startswith("/")

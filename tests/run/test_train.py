@@ -390,3 +390,12 @@ def test_batches_larger_than_the_data_are_refused_before_anything_is_written(tmp
     with pytest.raises(ConfigError, match="larger than the 5000 training rows"):
         train(tiny(batch_size=5001), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_the_results_of_a_run_with_an_average_are_those_of_the_average(whole):
+    """What was trained last, without its average, would give other numbers."""
+    directory, results = whole
+    trained, best = read_run(directory), saved(directory).best
+    assert_same_state(trained.params, best.average)
+    assert evaluate(trained, split="test", K=15) == results["test"]
+    assert evaluate(trained._replace(params=best.params), split="test", K=15) != results["test"]

@@ -1,0 +1,103 @@
+"""Which rows the steps of a run see, and in which order: read off the steps themselves."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny_machine import tiny_machine
+
+from bihm.machine.machine import split
+from bihm.machine.minibatches import ChunkPlan, binarise, epoch_order, plan_epoch, take_batch
+from bihm.machine.optimizer import Rates, make_optimizer
+from bihm.machine.rules import Info
+from bihm.machine.training_step import init_state, make_chunk
+
+BITS = 4
+NUMBERED = np.array([[n >> i & 1 for i in range(BITS)] for n in range(11)], np.uint8)
+
+
+def say_rows(key, machine, x):
+    """No rule: it reports the numbers of the rows that it is given."""
+    numbers = x @ 2.0 ** jnp.arange(BITS)
+    return 0 * jnp.sum(machine.p[0].b[...]), Info(numbers, numbers, numbers, numbers)
+
+
+def rows_seen(rows, plan, chunks, key=7):
+    """The row of each step, in batches of one."""
+    structure, params = split(tiny_machine(visible=BITS, sizes=[1]))
+    optimizer = make_optimizer("sgd", clip=None, l1=0.0, l2=0.0)
+    chunk = make_chunk(structure, say_rows, optimizer, plan, batch_size=1, grey=False)
+    state, seen, rates = init_state(params, optimizer), [], Rates.of(0.0, 0.0, 0, 1)
+    for _ in range(chunks):
+        state, info = chunk(state, jax.random.key(key), jnp.asarray(rows), rates)
+        seen.extend(np.asarray(info.steps.estimates.log_p).astype(int).tolist())
+    return seen
+
+
+def test_each_epoch_sees_every_row_once_in_an_order_of_its_own():
+    """In chunks of four and three: an order lasts for an epoch and not longer."""
+    whole = rows_seen(NUMBERED[:8], ChunkPlan(chunks=2, length=4), chunks=6)
+    epochs = [whole[i : i + 8] for i in (0, 8, 16)]
+    assert all(sorted(epoch) == list(range(8)) for epoch in epochs)
+    assert list(range(8)) not in epochs
+    assert len(set(map(tuple, epochs))) == 3
+    other = rows_seen(NUMBERED[:8], ChunkPlan(chunks=2, length=4), chunks=2, key=8)
+    assert sorted(other) == list(range(8))
+    assert other != epochs[0]
+
+
+def test_an_epoch_that_overruns_takes_rows_from_its_own_front():
+    seen = rows_seen(NUMBERED[:7], ChunkPlan(chunks=2, length=4), chunks=2)
+    assert sorted(seen[:7]) == list(range(7))
+    assert seen[7] == seen[0]
+
+
+def test_an_order_is_a_permutation_of_its_key():
+    first, second = (np.asarray(epoch_order(jax.random.key(i), 50)) for i in (0, 1))
+    assert sorted(first) == sorted(second) == list(range(50))
+    assert not np.array_equal(first, second)
+
+
+def test_batches_are_consecutive_stretches_of_the_order():
+    order = jnp.asarray([3, 1, 4, 0, 2])
+    marked = jnp.arange(5, dtype=jnp.uint8)[:, None]
+    batches = [
+        take_batch(jax.random.key(0), marked, order, jnp.asarray(i), 2, False) for i in range(3)
+    ]
+    batches = [np.ravel(batch).astype(int).tolist() for batch in batches]
+    assert batches == [[3, 1], [4, 0], [2, 3]]
+
+
+def test_grey_batches_are_drawn_from_their_levels_and_bits_are_left():
+    rows = jnp.asarray([[0, 255, 128]], jnp.uint8)
+    order = jnp.zeros(1, jnp.int32)
+    first, drawn = jnp.asarray(0), []
+    for i in range(20):
+        drawn.append(take_batch(jax.random.key(i), rows, order, first, 1, True)[0])
+    low, high, middle = np.array(drawn).T
+    assert (low == 0).all()
+    assert (high == 1).all()
+    assert 0 < middle.mean() < 1
+    plain = take_batch(jax.random.key(0), rows // 128, order, first, 1, False)
+    np.testing.assert_array_equal(plain, [[0, 1, 1]])
+    assert plain.dtype == jnp.float32
+    # The faintest level is drawn about once in 255 times, and the level itself is not missed.
+    faint = binarise(jax.random.key(1), jnp.full((255, 400), 1, jnp.uint8), True)
+    assert abs(float(faint.sum()) - 400) < 5 * 20
+
+
+@pytest.mark.parametrize(
+    ("rows", "batch", "longest", "plan"),
+    [
+        (1000, 100, 100, (1, 10)),
+        (1001, 100, 100, (1, 11)),
+        (10_100, 100, 100, (2, 51)),
+        (5, 5, 1, (1, 1)),
+        (6, 2, 2, (2, 2)),
+        (30_000, 100, 100, (3, 100)),
+    ],
+)
+def test_a_plan_has_the_fewest_chunks_and_steps(rows, batch, longest, plan):
+    got = plan_epoch(rows, batch, longest)
+    assert got == ChunkPlan(*plan)
+    assert got.steps_per_epoch == plan[0] * plan[1]

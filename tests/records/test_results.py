@@ -1,0 +1,73 @@
+"""The blocks of `results.json` from estimates that are given, and the lines that a person reads."""
+
+import numpy as np
+import pytest
+
+from bihm.errors import NumbersError
+from bihm.machine.likelihood import Estimates, LogZ
+from bihm.records.results import block_of, per_example_arrays, summary, table
+
+ROWS = Estimates(
+    log_p=np.array([-1.0, -2.0, -6.0]),
+    log_p_tilde_star=np.array([-2.0, -4.0, -9.0]),
+    ess_p=np.array([0.5, 0.25, 0.15]),
+    ess_p_star=np.array([0.75, 0.5, 0.25]),
+)
+Z = LogZ(mean=-1.25, stderr=0.5, low=-2.23, high=-0.27, outer=300, inner=5)
+
+
+def sem(values):
+    return np.std(values, ddof=1) / np.sqrt(3)
+
+
+def test_a_block_holds_means_errors_and_what_2_log_z_adds_to_them():
+    block = block_of(ROWS, 15, Z)
+    error = sem(ROWS.log_p_tilde_star)
+    assert block == {
+        "examples": 3,
+        "K": 15,
+        "log_p": {"mean": -3.0, "sem": pytest.approx(sem(ROWS.log_p))},
+        "log_p_tilde_star": {"mean": -5.0, "sem": pytest.approx(error)},
+        "log_p_star": {"mean": -3.75, "sem": pytest.approx(np.sqrt(error**2 + 0.25))},
+        "two_log_z": Z._asdict(),
+        "ess_p": pytest.approx(0.3),
+        "ess_p_star": pytest.approx(0.5),
+    }
+    plain = block_of(ROWS, 15, None)
+    assert plain == {name: block[name] for name in ("examples", "K", "log_p", "ess_p")}
+
+
+@pytest.mark.parametrize("name", ["log_p", "log_p_tilde_star", "two_log_z"])
+def test_every_number_of_a_block_must_be_finite(name):
+    rows = ROWS if name == "two_log_z" else ROWS._replace(**{name: np.full(3, -np.inf)})
+    z = Z._replace(mean=np.nan) if name == "two_log_z" else Z
+    with pytest.raises(NumbersError, match=f"the estimate of {name} is (nan|-inf)"):
+        block_of(rows, 15, z)
+
+
+def test_the_table_says_every_number_of_a_split():
+    (line,) = table({"test": block_of(ROWS, 15, Z)})
+    assert line == (
+        "test  3 rows, K=15:  log_p -3.000 +- 1.528  log_p_tilde_star -5.000 +- 2.082  "
+        "log_p_star -3.750 +- 2.141  2 log Z -1.250 +- 0.500  ESS p* 50.0 %  ESS p 30.0 %"
+    )
+    plain = block_of(ROWS, 15, None)
+    lines = summary(
+        {
+            "train": {"best_epoch": 3, "epochs": 7, "seconds": 12.34, "stopped_by": "patience"},
+            "test": plain, "valid": plain,
+        }
+    )  # fmt: skip
+    assert lines == [
+        "best epoch 3 of 7, 12.3 s, stopped by patience",
+        "valid 3 rows, K=15:  log_p -3.000 +- 1.528  ESS p 30.0 %",
+        "test  3 rows, K=15:  log_p -3.000 +- 1.528  ESS p 30.0 %",
+    ]
+
+
+def test_the_numbers_of_each_row_are_those_that_the_model_has():
+    assert set(per_example_arrays(ROWS, None)) == {"log_p", "ess_p"}
+    found = per_example_arrays(ROWS, Z)
+    assert found.keys() == ROWS._asdict().keys()
+    for name, values in found.items():
+        np.testing.assert_array_equal(values, getattr(ROWS, name))
