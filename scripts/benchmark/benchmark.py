@@ -23,7 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -95,37 +95,51 @@ def torch_step(
     return eager.trainer(rule, np.asarray(rows), batch, config.K, batch)
 
 
-def time_step(config: schema.Config, rounds: int, steps: int, with_torch: bool = False) -> Numbers:
-    """Milliseconds of a training step and of its floor, their ratio, and the time to compile."""
+class Step(NamedTuple):
+    """A chunk of training steps before it is compiled, what it is called with, and its gradient alone."""
+
+    chunk: Any
+    arguments: tuple[Any, ...]  # state, key, rows, rates
+    gradient: Callable[[Any, jax.Array], Any]  # of parameters and a batch
+    batch: jax.Array
+
+
+def step_of(config: schema.Config, steps: int) -> Step:
+    """The training step of a configuration, on random rows."""
     structure, params, optimizer = make_parts(config)
     rule, keys = rule_of(config, config.K), make_keys(config.seed)
-    batch = config.batch_size
     rng = np.random.default_rng(0)
-    rows = rng.integers(0, 2, (max(batch, 10_000), config.dataset.n_features), np.uint8)
-    rows = jnp.asarray(rows)
+    shape = max(config.batch_size, 10_000), config.dataset.n_features
+    rows = jnp.asarray(rng.integers(0, 2, shape, np.uint8))
     chunk = make_chunk(
         structure, rule, optimizer, ChunkPlan(1, steps),
-        batch_size=batch, grey=False, precision=config.precision,
+        batch_size=config.batch_size, grey=False, precision=config.precision,
     )  # fmt: skip
-    state, rates = init_state(params, optimizer), Rates.of(1e-4, 1e-4, 0, 1)
-    started = time.perf_counter()
-    compiled = chunk.jitted().lower(state, keys.train, rows, rates).compile()
-    compile_seconds = time.perf_counter() - started
-    params = jax.tree.map(jnp.copy, params)  # a chunk takes its state away
 
     def gradient(params: Any, x: jax.Array) -> Any:
         return jax.grad(lambda w: rule(keys.train, bind(structure, w), x)[0])(params)
 
-    floor, gflop = floor_of(gradient, params, rows[:batch].astype(jnp.float32))
+    arguments = init_state(params, optimizer), keys.train, rows, Rates.of(1e-4, 1e-4, 0, 1)
+    return Step(chunk, arguments, gradient, rows[: config.batch_size].astype(jnp.float32))
+
+
+def time_step(config: schema.Config, rounds: int, steps: int, with_torch: bool = False) -> Numbers:
+    """Milliseconds of a training step and of its floor, their ratio, and the time to compile."""
+    chunk, (state, *others), gradient, x = step_of(config, steps)
+    started = time.perf_counter()
+    compiled = chunk.jitted().lower(state, *others).compile()
+    compile_seconds = time.perf_counter() - started
+    params = jax.tree.map(jnp.copy, state.params)  # a chunk takes its state away
+    floor, gflop = floor_of(gradient, params, x)
 
     def some_steps() -> Any:
         nonlocal state
-        state, info = compiled(state, keys.train, rows, rates)
+        state, info = compiled(state, *others)
         return info
 
     calls = {"step": some_steps, "floor": repeat(floor, steps)}
     if with_torch:
-        eager = torch_step(config, params, gradient, rows)
+        eager = torch_step(config, params, gradient, others[1])
         calls["torch"] = repeat(eager, steps)
     seconds = {name: t / steps for name, t in alternate(calls, rounds).items()}
     result = {

@@ -61,6 +61,7 @@ def log_sum_exp(a):
 
 
 @pytest.mark.long
+@pytest.mark.device
 @pytest.mark.parametrize("strength", [1.0, 4.0])
 def test_estimates_agree_with_float64_to_1e_4_nats(trained, strength):
     """With weights times 4 hardly any sample counts: the effective sample size falls to 1.2 of 10,000."""
