@@ -164,6 +164,7 @@ def test_like_takes_a_path_as_it_is(name, home, seen):
     assert seen[0][0].K == 7
 
 
+@pytest.mark.long
 def test_a_run_with_an_awkward_name_is_evaluated_sampled_and_exported(
     uninterrupted, tmp_path, monkeypatch, capsys
 ):

@@ -20,6 +20,8 @@ from bihm.run import train
 from bihm.run.build import saved_like
 from bihm.run.masks import Layout, observed_pixels
 
+LONG = pytest.mark.long
+
 DIGITS = Layout((8, 8), column_major=False)
 
 
@@ -179,7 +181,12 @@ def test_p_star_belongs_to_bihm(run, bars, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("rule", "bottom"), [("rws", "sbn"), ("wake_sleep", "darn"), ("bihm", "nade")]
+    ("rule", "bottom"),
+    [
+        ("rws", "sbn"),
+        pytest.param("wake_sleep", "darn", marks=LONG),
+        pytest.param("bihm", "nade", marks=LONG),
+    ],
 )
 def test_every_model_with_every_bottom_completes(run, bars, tmp_path, rule, bottom):
     def change(config):
@@ -294,6 +301,7 @@ def test_help_answers_before_jax_is_imported_and_names_every_key():
     assert all(f"{key}=" in text for key in ["run", *keys])
 
 
+@pytest.mark.long
 def test_the_parts_that_a_chain_is_drawn_in_do_not_show(run, bars, monkeypatch):
     """Else the sweeps of each part would repeat the randomness of the first."""
     said, words = {}, ("method=chain", "sweeps=5", "K=2", "n=20", "mask=top")

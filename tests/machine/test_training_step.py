@@ -202,7 +202,9 @@ def test_clipping_bounds_the_norm_and_adam_is_optax():
     np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
-@pytest.mark.parametrize("large", [1, 7, 1000])  # all arrays, some and none are packed as large
+@pytest.mark.parametrize(
+    "large", [pytest.param(1, marks=pytest.mark.long), 7, 1000]
+)  # all arrays, some and none are packed as large
 def test_a_chunk_is_its_steps_written_out(large, monkeypatch):
     """Gradient of the rule, L1, clipping, Adam, the rate and the average, step by step, on trees."""
     monkeypatch.setattr(packing, "LARGE", large)

@@ -70,4 +70,4 @@ def test_the_numbers_of_each_row_are_those_that_the_model_has():
     found = per_example_arrays(ROWS, Z)
     assert found.keys() == ROWS._asdict().keys()
     for name, values in found.items():
-        np.testing.assert_array_equal(values, getattr(ROWS, name))
+        np.testing.assert_array_equal(values, np.asarray(getattr(ROWS, name), np.float32))

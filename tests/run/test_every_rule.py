@@ -26,7 +26,9 @@ def test_no_key_is_used_twice(name):
 
 @every_rule
 def test_it_tells_the_estimates_of_each_row(name):
-    _, info = make_rule(name, K=5)(jax.random.key(1), tiny_machine(), X)
+    structure, params = split(tiny_machine())
+    rule = make_rule(name, K=5)
+    _, info = jax.jit(lambda key: rule(key, bind(structure, params), X))(jax.random.key(1))
     assert isinstance(info, Info)
     assert {values.shape for values in info} == {(7,)}
     assert (np.asarray(info.log_p) <= 0).all()

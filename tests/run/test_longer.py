@@ -44,6 +44,7 @@ def test_a_finished_run_goes_on_to_more_epochs(uninterrupted, tmp_path):
     assert [point.step for point in events.Scalars("final/test/log_p")] == [80]
 
 
+@pytest.mark.long
 def test_with_an_average_in_its_last_phase_and_interrupted_on_the_way(tmp_path, monkeypatch):
     def config(epochs):
         phases = [PhaseConfig(epochs=1), PhaseConfig(lr=1e-2, epochs=epochs)]
@@ -59,6 +60,7 @@ def test_with_an_average_in_its_last_phase_and_interrupted_on_the_way(tmp_path, 
     assert_same_run(tmp_path / "run", tmp_path / "whole")
 
 
+@pytest.mark.long
 def test_more_patience_and_more_time(tmp_path, monkeypatch):
     """Nothing is learnt from the fourth epoch to the sixth."""
     original = loop.TrainingLoop._finish_epoch
@@ -139,6 +141,7 @@ def test_a_phase_that_has_ended_keeps_its_limits(tmp_path):
     assert train(config(1, 2), tmp_path)["train"]["epochs"] == 3
 
 
+@pytest.mark.long
 def test_a_run_that_goes_on_evaluates_as_often_as_before(tmp_path):
     """With eval.every=null the period follows from epochs and patience; a run keeps the one it has."""
     config = {"eval__every": None, "eval__K": 50, "stop__patience": 4}

@@ -56,6 +56,7 @@ def test_other_shapes_are_refused_in_one_line(uninterrupted, tmp_path, change, s
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.long
 def test_the_same_shapes_of_other_layers_are_refused(tmp_path):
     train(tiny(**STILL, q__layer="dsbn", q__activation="tanh"), tmp_path / "one")
     with pytest.raises(ConfigError, match="its layers differ from this run's in their options"):
