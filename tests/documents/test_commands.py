@@ -1,6 +1,7 @@
 """Every command of the documents is run as it is written: here, by `.ci/run`, or begun and stopped."""
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from document_texts import DOCUMENTS, EXAMPLES, FORM, ROOT, commands_in, section
 PROGRAMS = Path(sys.executable).parent
 LONG = pytest.mark.long
 
-# What is run here, in this order, in one directory; DIR is that of the first run.
+# What is run here, in this order, in one directory; DIR and RUN stand for that of the first run.
 TOUR = [
     "./scripts/run bihm-train model=bihm depth=12",
     "bihm-train --cfg job --resolve",
@@ -24,6 +25,7 @@ TOUR = [
     "bihm-sample run=DIR n=64 method=chain",
     "bihm-sample run=DIR n=32 mask=top",
     "bihm-export run=DIR",
+    "bihm-data --help",
     "bihm-data list",
     "bihm-data import rows.csv --name mine",
 ]
@@ -31,9 +33,11 @@ TOUR = [
 BEGUN = [
     "bihm-train -m model=bihm,rws,wake_sleep seed=0,1,2",
     "bihm-train -m model=bihm,rws,wake_sleep stop.patience=100",
+    "bihm-train like=RUN seed=1",
 ]
 SERVED = ["tensorboard --logdir outputs"]
 ELSEWHERE = {
+    "python scripts/tour.py": "by tests/scripts/test_tour.py",
     ".ci/run": "is what runs this",
     "./scripts/run pytest": "by .ci/run",
     "./scripts/run pytest -m long": "by .ci/run",
@@ -79,11 +83,8 @@ def place(tmp_path_factory):
 def words_of(command, place):
     """The words of a command, with the program of this environment and the run's own directory."""
     program, *words = shlex.split(command.removeprefix("./scripts/run "))
-    runs = sorted((place / "outputs").glob("digits/*/*"))
-    return [
-        str(PROGRAMS / program),
-        *(w.replace("DIR", str(runs[0]) if runs else "DIR") for w in words),
-    ]
+    runs = [str(run) for run in sorted((place / "outputs").glob("digits/*/*"))] or ["none yet"]
+    return [str(PROGRAMS / program), *(re.sub(r"\b(DIR|RUN)$", runs[0], word) for word in words)]
 
 
 def environment(place):
@@ -104,6 +105,21 @@ def test_the_tour_word_for_word(place):
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
         assert not done.stderr, f"{command}\n{done.stderr}"
         assert done.stdout
+
+
+@LONG
+def test_the_python_of_the_readme_runs(place):
+    (program,) = re.findall(r"```python\n(.*?)```", text_of("README.md"), re.S)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=place,
+        env=environment(place),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert -30 < float(done.stdout) < -15
 
 
 @LONG
