@@ -7,7 +7,7 @@ into=${1:?usage: scripts/reproduce/tour.sh FOLDER}
 bihm-train model=bihm depth=12 hydra.run.dir="$into/digits-bihm"
 bihm-sample run="$into/digits-bihm" n=64 method=chain
 bihm-sample run="$into/digits-bihm" n=32 mask=top
-bihm-train -m model=bihm,rws,wake_sleep stop.patience=100 hydra.sweep.dir="$into/digits-rules"
+bihm-train -m model=bihm,rws,wake_sleep hydra.sweep.dir="$into/digits-rules"
 for recipe in bihm_adult bihm_mushrooms bihm_binarized_mnist bihm_darn_adult bihm_darn_dna bihm_darn_connect4; do
   bihm-train experiment=$recipe hydra.run.dir="$into/$recipe"
 done

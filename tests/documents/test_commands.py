@@ -32,7 +32,7 @@ TOUR = [
 # What takes longer than a test may: begun as it is written, and stopped once it trains.
 BEGUN = [
     "bihm-train -m model=bihm,rws,wake_sleep seed=0,1,2",
-    "bihm-train -m model=bihm,rws,wake_sleep stop.patience=100",
+    "bihm-train -m model=bihm,rws,wake_sleep",
     "bihm-train like=RUN seed=1",
 ]
 SERVED = ["tensorboard --logdir outputs"]
