@@ -72,7 +72,7 @@ def load(path: str | os.PathLike[str]) -> "TrainedMachine":
     """
     from bihm.run.load import load
 
-    return load(path)
+    return load(_path("path", path))
 
 
 def train(*words: str, directory: str | os.PathLike[str] | None = None) -> "TrainedRun":
@@ -100,7 +100,7 @@ def train(*words: str, directory: str | os.PathLike[str] | None = None) -> "Trai
     if directory is not None:
         if any(word.partition("=")[0] == DIRECTORY for word in words):
             raise ConfigError(f"directory={directory} and {DIRECTORY} exclude each other")
-        folder = Path(expand(os.fspath(directory)))
+        folder = _path("directory", directory)
     from bihm.run.from_python import train_run
 
     return train_run(config, Path(os.path.abspath(folder)))
@@ -121,7 +121,15 @@ def results(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """
     from bihm.records.runs import rows
 
-    return rows(Path(expand(os.fspath(folder))))
+    return rows(_path("folder", folder))
+
+
+def _path(name: str, value: Any) -> Path:
+    """A path that somebody gave, with ~ expanded; ConfigError where it is none."""
+    text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise ConfigError(f"{name} must be the path of a file or folder, got {value!r}")
+    return Path(expand(text))
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from bihm.cli.words import turn
 from bihm.errors import BihmError, ConfigError
 
 DIRECTORY = "hydra.run.dir"
+_ALONE = threading.Lock()  # Hydra has one state in a process
 
 
 def compose_words(words: Sequence[str]) -> tuple[schema.Config, Path]:
@@ -30,7 +32,7 @@ def compose_words(words: Sequence[str]) -> tuple[schema.Config, Path]:
         ConfigError: what `bihm-train` with these words would say.
     """
     _check(words)
-    with _own_hydra():
+    with _ALONE, _own_hydra():
         composed = _composed(turn(words, sweep=False))
         directory = Path(str(composed.hydra.run.dir))
         with open_dict(composed):

@@ -7,6 +7,7 @@ read values as, would turn the directory `007` into 7.
 import dataclasses
 import difflib
 import math
+import os
 import sys
 import types
 import typing
@@ -63,6 +64,8 @@ def parse(argv: Sequence[str] | None, schema: type[Schema], program: str, usage:
 
 def _unknown(key: str, known: list[str], program: str) -> str:
     close = difflib.get_close_matches(key.lstrip("-+~"), known, 1)
+    if not close and "run" in known and os.path.exists(key):
+        close = [f"run={key}"]
     hint = f"; did you mean {close[0]!r}?" if close else f"; `{program} --help` shows all keys"
     return f"there is no key {key!r}{hint}"
 

@@ -20,7 +20,10 @@ def turn(overrides: Sequence[str], sweep: bool) -> list[str]:
     Raises:
         ConfigError: `like` names no run.
     """
-    keys = {word.partition("=")[0].lstrip("+") for word in overrides}
+    given = [word.partition("=")[0].lstrip("+") for word in overrides]
+    if given.count("like") > 1:
+        raise ConfigError("like is given twice")
+    keys = set(given)
     return [_turn(word, keys, sweep) for word in overrides]
 
 

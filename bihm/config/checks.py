@@ -15,6 +15,7 @@ from bihm.errors import ConfigError
 
 MOST = 2**31 - 1  # what the machine counts with
 MOST_UNITS = 10**6
+LARGEST_FLOAT32 = 3.4e38
 
 
 def check_flat(plain: Any) -> None:
@@ -53,6 +54,8 @@ def require_number(name: str, value: float | None, *, zero: bool) -> None:
     fine = value is None or (math.isfinite(value) and (value > 0 or (zero and value == 0)))
     bound = "a finite number >= 0" if zero else "a finite number > 0"
     require(fine, f"{name} must be {bound}, got {value}")
+    small = value is None or value <= LARGEST_FLOAT32
+    require(small, f"{name} must be at most {LARGEST_FLOAT32:.1e}, float32's largest, got {value}")
 
 
 def require_one_of(name: str, value: Any, choices: Iterable[str]) -> None:

@@ -3,6 +3,7 @@
 import difflib
 import re
 
+import yaml
 from hydra.errors import OverrideParseException
 
 from bihm.config.schema import GROUPS, Config, flatten
@@ -37,6 +38,8 @@ def explain(error: Exception) -> str:
         return f"{found[1]}={found[2]}: there is no such option{choices}"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"{error.problem_mark.name}: line {error.problem_mark.line + 1}: {error.problem}"
     key = _full_key(whole)
     reason = _first_line(whole) or f"Hydra cannot do this ({type(error).__name__})"
     return f"{key}: {reason}" if key else reason
@@ -44,7 +47,9 @@ def explain(error: Exception) -> str:
 
 def _unknown_key(key: str) -> str:
     key = key.lstrip("+~")
-    close = difflib.get_close_matches(key, [*flatten(Config()), *GROUPS, "like"], 1)
+    known = [*flatten(Config()), *GROUPS, "like"]
+    inner = [name for name in known if name.endswith(f".{key}")]  # lr for optim.lr
+    close = inner or difflib.get_close_matches(key, known, 1)
     hint = f"; did you mean {close[0]!r}?" if close else "; `bihm-train --cfg job` shows all keys"
     return f"there is no key {key!r}{hint}"
 

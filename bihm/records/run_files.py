@@ -13,6 +13,8 @@ from typing import Any
 from bihm import paths
 from bihm.errors import ConfigError, DataError, writing
 
+OWN_FILES = {"config.yaml", "results.json", "status.json", "metrics.jsonl", "train.log"}  # of a run
+
 
 def write_text(path: Path, text: str) -> None:
     """Replace a file atomically: a reader sees the old content or the new, never a part."""
@@ -73,6 +75,10 @@ def place(out: str | None, default: Path, ending: str = "") -> Path:
         raise ConfigError(f"{path}: there is no folder {path.parent}")
     if os.path.isdir(path):
         raise ConfigError(f"{path} is a folder, where a file is to go")
+    if os.path.lexists(path) and not os.path.isfile(path):  # a device, a pipe, a link to nothing
+        raise ConfigError(f"{path} is there and is no regular file; choose another out=")
+    if path.name in OWN_FILES and (path.parent / "config.yaml").is_file():
+        raise ConfigError(f"{path} is a run's own file; choose another out=")
     with writing(path.parent), tempfile.TemporaryFile(dir=path.parent):
         return path
 
@@ -101,7 +107,8 @@ def require_run(directory: Path, key: str = "run") -> Path:
     if not os.path.isfile(
         directory / "config.yaml"
     ):  # Path.is_file raises on a name that is too long
-        raise ConfigError(f"{key}={directory} is not a run directory: it has no config.yaml")
+        reason = "it has no config.yaml" if os.path.exists(directory) else "there is none"
+        raise ConfigError(f"{key}={directory} is not a run directory: {reason}")
     return directory
 
 

@@ -12,6 +12,8 @@ SPLITS = ("train", "valid", "test")
 
 def _index(name: str, value: Any) -> int:
     try:
+        if isinstance(value, bool | np.bool_):  # which Python takes for 0 and 1
+            raise TypeError(value)
         return operator.index(value)
     except TypeError as error:
         raise ConfigError(f"{name} must be a whole number, got {value!r}") from error
@@ -56,6 +58,10 @@ def numbers(x: Any, name: str) -> np.ndarray:
     Raises:
         DataError: it can not.
     """
+    if np.ma.is_masked(x):  # numpy would take what lies under the mask
+        raise DataError(
+            f"{name} has masked entries; give NaN where complete() is to fill something in"
+        )
     try:
         array = np.asarray(x)
         if array.dtype == object:  # columns of several types, as pandas has them

@@ -7,7 +7,7 @@ import jax
 
 from bihm import paths
 from bihm.config import Config
-from bihm.errors import ConfigError, DataError
+from bihm.errors import BihmError, ConfigError, DataError
 from bihm.machine.machine import Params, parameter_names
 from bihm.records.checkpoint import has_begun
 from bihm.records.digests import digest_arrays
@@ -26,9 +26,14 @@ def start_from(run: Run, directory: Path) -> Run:
     path = resolve(run.config)
     if path is None or has_begun(directory):
         return run
+    if path == directory.absolute():
+        raise ConfigError(f"init.from={path} is this run's own directory; name another run")
     if not os.path.lexists(path):
         raise ConfigError(f"init.from={path}: there is no such run directory or weights file")
-    source = read_run(path) if os.path.isdir(path) else read_weights(path)
+    try:
+        source = read_run(path) if os.path.isdir(path) else read_weights(path)
+    except BihmError as error:
+        raise type(error)(f"init.from={path}: {error}") from error
     _check_fit(path, source.params, run.params)
     if source.structure != run.structure:
         raise ConfigError(f"init.from={path}: its layers differ from this run's in their options")

@@ -50,7 +50,11 @@ def train(config: Config, directory: Path, interactive: bool = False) -> dict[st
         hold_to_its_start(run, directory)
         finished = finished_results(directory)
         if finished is not None and not (saved and is_longer(saved, config, finished)):
-            log.info("%s has finished already; nothing to do", directory)
+            limits = changed_limits(saved, config) if saved else []
+            lower = (
+                f" (a finished run only takes higher limits: {', '.join(limits)})" if limits else ""
+            )
+            log.info("%s has finished already; nothing to do%s", directory, lower)
             for line in summary(finished):
                 log.info("%s", line)
             return finished

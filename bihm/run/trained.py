@@ -175,7 +175,7 @@ class TrainedMachine:
                "resample"    of BiHM's p*: `proposals` (10,000) weighted samples of p, drawn again
                "chain"       of BiHM's p*: n Markov chains of `sweeps` (500) with K (10) proposals for h
         """
-        options = draws.Options(n, method, seed, sweeps, K, proposals)
+        options = draws.Options(whole("n", n, 1, draws.MOST), method, seed, sweeps, K, proposals)
         settled = draws.settle(options, self.config, completing=False)
         return draws.draw(self.config, self.structure, self.params, settled).x
 

@@ -1,6 +1,6 @@
 """What a patience would have cost runs that had none: the table of how early each would have ended.
 
-    bihm-train -m model=bihm,rws,wake_sleep depth=1,3,5,12 seed=range(5) stop.patience=null eval.every=5
+    bihm-train -m model=bihm,rws,wake_sleep depth=1,3,5,12 'seed=range(5)' stop.patience=null eval.every=5
     python scripts/reproduce/patience.py FOLDER [--patience 10,100] [--every null]
 
 FOLDER holds such runs, at any depth. Patience does not change what a run learns, only when it ends, so

@@ -142,7 +142,7 @@ CHOICES = [
     (T + "experiment=nothing", 2, "experiment=nothing: there is no such option"),
     (T + "experiment=3", 2, "experiment=3: give the name of one"),
     (T + "like=", 2, "like= is empty; give a run directory"),
-    (T + "like=nope", 2, "like=nope is not a run directory: it has no config.yaml"),
+    (T + "like=nope", 2, "like=nope is not a run directory: there is none"),
     (T + "+like=nope", 2, "like=nope is not a run directory"),
     (T + "like=nope experiment=bihm_adult", 2, "give one of like=RUN and experiment=NAME"),
     (T + "-m like=nope,neither", 2, "like=nope is not a run directory"),
@@ -206,7 +206,7 @@ E, S = "bihm-eval ", "bihm-sample "
 RUNS = [
     (E.strip(), 2, "give one of run=DIR and weights=FILE"),
     (E + "outputs/a", 2, "there is no key 'outputs/a'"),
-    (E + "run=nothing", 2, "run=nothing is not a run directory: it has no config.yaml"),
+    (E + "run=nothing", 2, "run=nothing is not a run directory: there is none"),
     (E + "run=/dev/null", 2, "run=/dev/null is not a run directory"),
     (E + "run=/dev/null/x", 2, "run=/dev/null/x is not a run directory"),
     (E + "run=" + LONG, 2, "is not a run directory"),
