@@ -70,11 +70,11 @@ def main(argv: list[str] | None = None) -> None:
 
         options = vars(command)
         directory, mask, split, out = (options.pop(key) for key in ("run", "mask", "split", "out"))
-        drawing = sample(Path(directory), Options(**options), mask, split, out, _report)
-        for path in drawing.files:
+        saved = sample(Path(directory), Options(**options), mask, split, out, _report)
+        for path in saved.files:
             print(path)
-        if drawing.facts:
-            print("  ".join(f"{name} {100 * v:.1f} %" for name, v in drawing.facts.items()))
+        if saved.facts:
+            print("  ".join(f"{name} {100 * v:.1f} %" for name, v in saved.facts.items()))
 
 
 def _report(done: int, total: int) -> None:

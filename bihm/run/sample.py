@@ -16,7 +16,7 @@ from bihm.run.masks import Layout
 from bihm.run.trained import TrainedMachine
 
 
-class Drawing(NamedTuple):
+class SavedSamples(NamedTuple):
     """Samples, uint8 (n, visible), how the sampler did (fractions), and the files written."""
 
     x: np.ndarray
@@ -32,7 +32,7 @@ def sample(
     split: str | None = None,
     out: str | None = None,
     report: Report = lambda done, total: None,
-) -> Drawing:
+) -> SavedSamples:
     """Sample the best state of a run and write `samples-<method>.npz` (and `.png` for images) into it,
     or into the file or folder `out`.
 
@@ -61,7 +61,7 @@ def sample(
         files.append(path.with_suffix(".png"))
         with archive.whole(files[-1]) as stream:
             stream.write(_picture(x, given, machine.layout))
-    return Drawing(x, facts, files)
+    return SavedSamples(x, facts, files)
 
 
 def _given(options: Options, machine: TrainedMachine, mask: str, split: str) -> Given:

@@ -36,8 +36,8 @@ class Memory:
     eval_every: int = 0  # epochs; a run that is given more epochs or patience later keeps it
     seconds: float = 0.0
     stopped_by: str = ""
-    totals: dict[str, float] = field(default_factory=dict)  # of the tally
-    steps: int = 0  # of the tally
+    totals: dict[str, float] = field(default_factory=dict)  # of the step sums
+    steps: int = 0  # of the step sums
 
 
 class Stopping(NamedTuple):

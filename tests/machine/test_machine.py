@@ -30,7 +30,7 @@ def test_the_papers_sizes_and_parameters():
 
 
 @pytest.mark.parametrize("n_visible", [1, 16, 64, 784, 5000])
-def test_a_deeper_taper_is_a_shallower_one_with_more_on_top(n_visible):
+def test_more_depth_adds_layers_on_top(n_visible):
     for depth in range(1, 20):
         sizes = layer_sizes(depth, n_visible)
         assert len(sizes) == depth
