@@ -23,7 +23,7 @@ WORDS = [  # words, exit code, and what must stand in the answer
 ]
 
 
-def answer(words: list[str]) -> tuple[int | str | None, str]:
+def answer(words: list[str]) -> tuple[int | str, str]:
     """The exit code of `bihm-train`, and what it prints."""
     said = io.StringIO()
     sys.argv = ["bihm-train", *words]
@@ -31,8 +31,8 @@ def answer(words: list[str]) -> tuple[int | str | None, str]:
         try:
             train.main()
         except SystemExit as leaving:
-            return leaving.code, said.getvalue()
-    return None, said.getvalue()
+            return leaving.code or 0, said.getvalue()
+    return 0, said.getvalue()
 
 
 def main() -> None:
