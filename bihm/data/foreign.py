@@ -2,6 +2,7 @@
 
 import math
 import re
+import warnings
 from array import array
 from pathlib import Path
 
@@ -95,7 +96,10 @@ def read_mat(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
             raise DataError(
                 f"{path}: claims {size} bytes of arrays; the limit is {archive.LIMIT} (4 GiB)"
             )
-        held = scipy.io.loadmat(stream, variable_names=names)
+        with warnings.catch_warnings():
+            # Of which of scipy's two kinds a sparse matrix will be: either kind can be unfolded.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            held = scipy.io.loadmat(stream, variable_names=names)
         arrays = {}
         for name in names:
             matrix = held[name]
