@@ -26,7 +26,7 @@ def run(*words, **variables):
     )
 
 
-@pytest.mark.long
+@pytest.mark.device
 def test_all_parts_run_within_their_time(tmp_path):
     done = run("--minutes", "4", "--small", "--out", tmp_path / "out")
     log = (tmp_path / "out" / "log.txt").read_text()
@@ -47,7 +47,7 @@ def test_all_parts_run_within_their_time(tmp_path):
     )
 
 
-@pytest.mark.long
+@pytest.mark.device
 def test_a_training_run_that_does_not_end_goes_on(tmp_path):
     words = ["--small", "--out", tmp_path / "out", "--parts", "mnist", "--train", "epochs=1000000"]
     steps = []
