@@ -25,9 +25,9 @@ def distribution():
 
 
 @pytest.mark.parametrize(
-    "rule", ["bihm", *(pytest.param(r, marks=pytest.mark.long) for r in ("rws", "wake_sleep"))]
+    "name", ["bihm", *(pytest.param(r, marks=pytest.mark.long) for r in ("rws", "wake_sleep"))]
 )
-def test_a_rule_reaches_the_entropy_of_its_data(rule):
+def test_a_rule_reaches_the_entropy_of_its_data(name):
     p = distribution()
     assert p.sum() == pytest.approx(1)
     entropy = -(p * np.log(p)).sum()
@@ -39,9 +39,9 @@ def test_a_rule_reaches_the_entropy_of_its_data(rule):
     structure, params = split(machine)
     optimizer = make_optimizer("adam", clip=None, l1=0.0, l2=0.0)
     plan = plan_epoch(len(rows), 100, longest=100)
-    rule = make_rule(rule, K=10, sleep_batch_size=100)
+    rule = make_rule(name, K=10, sleep_batch_size=100)
     chunk = make_chunk(structure, rule, optimizer, plan, batch_size=100, grey=False)
-    epochs = 30 if rule == "wake_sleep" else 15  # it leaves the first plateau later
+    epochs = 30 if name == "wake_sleep" else 15  # it leaves the first plateau later
     rates = Rates.of(1e-2, 1e-4, 0, epochs * plan.steps_per_epoch)
     state = init_state(params, optimizer)
     for _ in range(epochs * plan.chunks):
