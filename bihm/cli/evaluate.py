@@ -1,24 +1,28 @@
 """`bihm-eval`: the likelihood of a finished run again, at any K, on any dataset of its width."""
 
 import logging
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from bihm import paths
 from bihm.cli import exits
 from bihm.cli.keyvalue import parse
 from bihm.errors import ConfigError
 from bihm.records.run_files import require_run
 
 PROGRAM = "bihm-eval"
-USAGE = """usage: bihm-eval run=DIR|weights=FILE [split=test] [K=1000] [dataset=NAME] [per_example=true]
-                 [out=FILE]
+USAGE = """usage: bihm-eval run=DIR[,DIR...]|weights=FILE [split=test] [K=1000] [dataset=NAME]
+                 [per_example=true] [out=FILE]
 
 Estimates log p, and for BiHM log p~*, 2 log Z and log p*, of the best state of a run. Prints a small
 table and writes eval-<split>-K<K>.json into the run directory, or FILE.eval-<split>-K<K>.json.
 
   run=DIR            a run directory of bihm-train; or
+  run=A,B,C          several, of one dataset: log p of their mixture, sum_m w_m p_m(x), an ensemble. Its
+                     weights are fitted on valid with the same K; eval-mixture-<split>-K<K>.json in A; or
   weights=FILE       what bihm-export wrote
   split=test         train, valid or test
   K=1000             importance samples for each row; memory does not grow with K
@@ -52,21 +56,20 @@ def main(argv: list[str] | None = None) -> None:
             raise ConfigError("give one of run=DIR and weights=FILE")
         if not 1 <= command.K < 2**31:
             raise ConfigError(f"K must be at least 1 and below 2**31, got {command.K}")
-        if command.run is not None:
-            require_run(Path(command.run))
+        runs = _runs(command.run)
+        for run in runs:
+            require_run(run)
         from bihm.runtime import configure_jax  # jax takes a second to import
 
         configure_jax()
+        if len(runs) > 1:
+            return _mixture(runs, command)
         from bihm.records.results import table
         from bihm.run.evaluate import evaluate
         from bihm.run.load import read_run, read_weights
 
-        if command.run is not None:
-            trained = read_run(Path(command.run))
-        else:
-            trained = read_weights(Path(str(command.weights)))
         evaluate(
-            trained,
+            read_run(runs[0]) if runs else read_weights(Path(str(command.weights))),
             split=command.split,
             K=command.K,
             dataset=command.dataset,
@@ -74,8 +77,39 @@ def main(argv: list[str] | None = None) -> None:
             out=command.out,
             show=lambda block: print("\n".join(table({command.split: block})), flush=True),
             report=_report,
-            say=lambda line: print(f"{PROGRAM}: {line}", file=sys.stderr),
+            say=_say,
         )
+
+
+def _runs(text: str | None) -> list[Path]:
+    """The run directories that run= names; a name that holds a comma is one, if there is such a folder."""
+    if text is None:
+        return []
+    if os.path.lexists(text):
+        return [Path(text)]
+    return [Path(paths.expand(part)) for part in text.split(",")]
+
+
+def _mixture(runs: list[Path], command: Command) -> None:
+    from bihm.run.load import read_run
+    from bihm.run.mixture import evaluate_mixture, mixture_table
+
+    names = list(map(str, runs))
+    evaluate_mixture(
+        [read_run(run) for run in runs],
+        split=command.split,
+        K=command.K,
+        dataset=command.dataset,
+        per_example=command.per_example,
+        out=command.out,
+        show=lambda block: print("\n".join(mixture_table(command.split, names, block)), flush=True),
+        report=_report,
+        say=_say,
+    )
+
+
+def _say(line: str) -> None:
+    print(f"{PROGRAM}: {line}", file=sys.stderr)
 
 
 def _report(done: int, total: int) -> None:

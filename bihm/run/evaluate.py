@@ -42,7 +42,7 @@ def evaluate(
         DataError: data missing or damaged.
         BihmError: the folder cannot be written; that is seen before the work.
     """
-    identity, found = _find(machine.config, dataset)
+    identity, found = find_dataset(machine.config, dataset)
     file, rows = _file(machine, identity, split, K, out), split_rows(found, split)
     for note in found.notes:
         say(note)
@@ -59,7 +59,7 @@ def evaluate(
     return result
 
 
-def _find(config: Config, name: str | None) -> tuple[str, Dataset]:
+def find_dataset(config: Config, name: str | None) -> tuple[str, Dataset]:
     """The run's own dataset, another one, or a file; and which it is: a name or a whole path."""
     own = config.dataset
     if name is None or name == own.name:

@@ -20,7 +20,11 @@ UCI = {  # Bornschein et al. 2016, Table 2: latent layers of BiHM and of RWS, da
 }
 DENSITY = {  # sizes of ours: no machine of the three rules is published on these
     "nltcs": [50, 30, 10],
-    **dict.fromkeys(["plants", "jester", "baudio", "bnetflix", "accidents"], [150, 80, 40, 15]),
+    "plants": [150, 80, 40, 15],
+    "jester": [150, 80, 40, 15],
+    "baudio": [150, 80, 40, 15],
+    "bnetflix": [150, 80, 40, 15],
+    "accidents": [150, 80, 40, 15],
 }
 TWELVE = [300, 200, 100, 75, 50, 35, 30, 25, 20, 15, 10, 10]  # the paper's text
 FIVE = [400, 300, 200, 100, 10]  # of the best RWS in its paper
