@@ -19,7 +19,6 @@ import os
 import re
 import shutil
 import statistics
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +26,7 @@ from typing import Any, NamedTuple
 
 from jobs import MADE_BY, ROOT, Job, Runner, is_finished, made_by, recorded
 
+from bihm.cli import evaluate
 from bihm.config import load
 from bihm.records.run_files import read_json, write_text
 
@@ -181,7 +181,7 @@ def mix(folder: Path, recipe: str, seeds: list[int]) -> None:
     if file.is_file() or len(runs) < 2 or not all(map(is_finished, runs)):
         return
     words = [f"run={','.join(map(str, runs))}", f"out={file}"]
-    subprocess.run([sys.executable, "-m", "bihm.cli.evaluate", *words], check=False)
+    evaluate.main(words)
 
 
 def publish(run: Path) -> None:

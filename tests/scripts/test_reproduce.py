@@ -19,7 +19,7 @@ import search
 FOLDER = Path(__file__).parents[2] / "scripts" / "reproduce"
 
 SMALL = (
-    "dataset=bars layers=[4] depth=1 batch_size=250 eval.every=1 eval.final_K=6 "
+    "dataset=bars layers=[4] depth=1 batch_size=250 eval.every=5 eval.final_K=6 "
     "eval.final_z_outer=100 checkpoint.every_seconds=0"
 )
 RECIPE = "bihm_nltcs"
