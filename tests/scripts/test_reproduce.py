@@ -154,7 +154,7 @@ def start(*words):
 def test_runs_go_on_where_they_were_and_are_done_once(document, tmp_path):
     (tmp_path / "published.json").write_text(json.dumps(TABLES))
     more = ["--published", tmp_path / "published.json", "--results", document, "--jobs", "2"]
-    long = [tmp_path / "runs", RECIPE, "--seeds", "0,1", "--words", f"{SMALL} epochs=400", *more]
+    long = [tmp_path / "runs", RECIPE, "--seeds", "0,1", "--words", f"{SMALL} epochs=200", *more]
     begun = start(*long)
     runs = [tmp_path / "runs" / f"{RECIPE}-seed{seed}" for seed in (0, 1)]
     while not all((run / ".checkpointed").exists() for run in runs):
@@ -168,7 +168,8 @@ def test_runs_go_on_where_they_were_and_are_done_once(document, tmp_path):
     ] * 2
     assert document.read_text() == DOCUMENT
     again = start(*long, "--mixtures")
-    assert again.wait() == 0, again.communicate()[0]
+    told = again.communicate()[0]
+    assert again.returncode == 0, told
     assert "going on" in (runs[0] / "train.log").read_text()
     ours, mixed = rows(document)[:2]
     named = dict(zip(reproduce.HEAD, ours, strict=True))
@@ -181,7 +182,7 @@ def test_runs_go_on_where_they_were_and_are_done_once(document, tmp_path):
     assert third.returncode == 0
     assert "begin" not in told
     assert [(run / "results.json").stat().st_mtime_ns for run in runs] == before
-    other = start(*[word if word != long[5] else f"{SMALL} epochs=400 K=3" for word in long])
+    other = start(*[word if word != long[5] else f"{SMALL} epochs=200 K=3" for word in long])
     told = other.communicate()[0]
     assert other.returncode == 1
     assert told.startswith(f"{runs[0]} holds another run: K was 10, now 3; choose another folder")
