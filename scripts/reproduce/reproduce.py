@@ -174,13 +174,13 @@ def mixture_file(folder: Path, recipe: str) -> Path:
     return folder / f"{recipe}-mixture.json"
 
 
-def mix(folder: Path, recipe: str, seeds: list[int]) -> None:
+def mix(folder: Path, recipe: str, seeds: list[int], K: int) -> None:
     """Evaluate the seeds of a recipe as one model, once."""
     runs = [folder / f"{recipe}-seed{seed}" for seed in seeds]
     file = mixture_file(folder, recipe)
     if file.is_file() or len(runs) < 2 or not all(map(is_finished, runs)):
         return
-    words = [f"run={','.join(map(str, runs))}", f"out={file}"]
+    words = [f"K={K}", f"run={','.join(map(str, runs))}", f"out={file}"]
     evaluate.main(words)
 
 
@@ -207,6 +207,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at once")
     parser.add_argument("--words", default="", help="more words for every run, with spaces between")
     parser.add_argument("--mixtures", action="store_true")
+    parser.add_argument("--mixture-K", type=int, default=1000)
     parser.add_argument("--publish", action="store_true")
     parser.add_argument("--no-runs", action="store_true", help="only write the tables")
     parser.add_argument("--published", type=Path, default=PUBLISHED)
@@ -226,7 +227,7 @@ def main() -> None:
             for recipe in recipes
         )
     for recipe in recipes if words.mixtures else []:
-        mix(words.folder, recipe, seeds)
+        mix(words.folder, recipe, seeds, words.mixture_K)
     if words.publish:
         for run in (words.folder / f"{recipe}-seed{s}" for recipe in recipes for s in seeds):
             if is_finished(run):
