@@ -52,6 +52,7 @@ ELSEWHERE = {
     ".ci/run": "is what runs this",
     "./scripts/run pytest": "by .ci/run",
     "./scripts/run pytest -m long": "by .ci/run",
+    "python scripts/reproduce/reproduce.py FOLDER": "days; smaller by tests/scripts/test_reproduce.py",
     "bihm-data fetch binarized_mnist adult": "needs a network; tests/data/test_fetch.py has a server",
 }
 
