@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 
 from bihm.cli.compose import compose_words
 from bihm.config import differences, load
-from bihm.records.run_files import read_json, write_json
+from bihm.records.run_files import read_json, write_json, write_text
 
 MADE_BY = (
     "made_by.json"  # beside a run's own files: the words of its command, and the commit of the code
 )
 INTERRUPTED = 75
 ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "RESULTS.md"
 
 
 class Job(NamedTuple):
@@ -121,3 +122,18 @@ def recorded(file: Path) -> dict[str, Any]:
     """A JSON file of ours beside the scripts."""
     content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return content
+
+
+def line(cells: Iterable[str]) -> str:
+    """A line of a table in Markdown."""
+    return f"| {' | '.join(cells)} |"
+
+
+def replace(document: Path, name: str, new: str) -> bool:
+    """Put `new` between `<!-- NAME -->` and `<!-- end of NAME -->`; whether the document has these."""
+    text = document.read_text(encoding="utf-8")
+    before, begin, rest = text.partition(f"<!-- {name} -->\n")
+    _, end, after = rest.partition(f"<!-- end of {name} -->")
+    if end:
+        write_text(document, f"{before}{begin}{new}\n{end}{after}")
+    return bool(end)

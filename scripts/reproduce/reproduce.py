@@ -16,7 +16,6 @@ run is said to have none.
 
 import argparse
 import os
-import re
 import shutil
 import statistics
 import sys
@@ -24,11 +23,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jobs import MADE_BY, ROOT, Job, Runner, is_finished, made_by, recorded
+from jobs import MADE_BY, RESULTS, ROOT, Job, Runner, is_finished, line, made_by, recorded, replace
 
 from bihm.cli import evaluate
 from bihm.config import load
-from bihm.records.run_files import read_json, write_text
+from bihm.records.run_files import read_json
 
 PUBLISHED = Path(__file__).with_name("published.json")
 KEPT = ROOT / "outputs" / "published"  # runs that git keeps: what FOLDER lacks is taken from there
@@ -140,33 +139,20 @@ def mixture_row(cell: dict[str, str], block: dict[str, Any]) -> list[str]:
 
 def table_of(table: dict[str, Any], folders: list[Path]) -> str:
     """A table in Markdown, with the source of what is published above it."""
-    lines = [f"Published: {table['source']}.", "", _line(HEAD), _line(["---"] * len(HEAD))]
+    lines = [f"Published: {table['source']}.", "", line(HEAD), line(["---"] * len(HEAD))]
     for cell in table["cells"]:
         found = [finished_runs(folder, cell["recipe"]) for folder in folders]
-        lines.append(_line(row_of(cell, next(filter(None, found), []))))
+        lines.append(line(row_of(cell, next(filter(None, found), []))))
         for folder in folders:
             if (file := mixture_file(folder, cell["recipe"])).is_file():
-                lines.append(_line(mixture_row(cell, read_json(file))))
+                lines.append(line(mixture_row(cell, read_json(file))))
                 break
     return "\n".join(lines)
 
 
-def _line(cells: Any) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
 def write_tables(document: Path, tables: dict[str, Any], folders: list[Path]) -> list[str]:
-    """Replace what stands between `<!-- NAME -->` and `<!-- end of NAME -->`; which were there."""
-    text, written = document.read_text(encoding="utf-8"), []
-    for name, table in tables.items():
-        begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
-        pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.S)
-        if pattern.search(text):
-            new = f"{begin}\n{table_of(table, folders)}\n{end}"
-            text = pattern.sub(lambda _, new=new: new, text)
-            written.append(name)
-    write_text(document, text)
-    return written
+    """Write the tables that the document has markers for; their names."""
+    return [n for n, table in tables.items() if replace(document, n, table_of(table, folders))]
 
 
 def mixture_file(folder: Path, recipe: str) -> Path:
@@ -211,7 +197,7 @@ def main() -> None:
     parser.add_argument("--publish", action="store_true")
     parser.add_argument("--no-runs", action="store_true", help="only write the tables")
     parser.add_argument("--published", type=Path, default=PUBLISHED)
-    parser.add_argument("--results", type=Path, default=ROOT / "RESULTS.md")
+    parser.add_argument("--results", type=Path, default=RESULTS)
     words = parser.parse_args()
     tables = recorded(words.published)
     recipes = words.recipes or [c["recipe"] for t in tables.values() for c in t["cells"]]

@@ -3,10 +3,11 @@
     python scripts/reproduce/search.py FOLDER [SET ...] [--jobs N] [--no-runs]
 
 What is tried stands in `searches.json` beside this file: for each set the words that all its runs share and
-a list of settings, each a list of more words for bihm-train. Every run has seed 0. The record goes to
+a list of settings, each a list of more words for bihm-train. Every run has seed 0 and goes to
+FOLDER/SET/SETTING; finished ones are not done again, interrupted ones go on. The record goes to
 `configs/experiment/searches/SET.json`: the estimate of every setting on valid with its standard error, best
-first. Runs go to FOLDER/SET/SETTING; finished ones are not done again, interrupted ones go on. Test rows
-are estimated by every run of bihm-train; nothing here reads those numbers.
+first; RESULTS.md has them all in one table, between its markers. Test rows are estimated by every run of
+bihm-train; nothing here reads those numbers.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from jobs import ROOT, Job, Runner, is_finished, made_by, recorded
+from jobs import RESULTS, ROOT, Job, Runner, is_finished, line, made_by, recorded, replace
 
 from bihm.records.run_files import read_json, write_json
 
@@ -68,6 +69,29 @@ def record(folder: Path, name: str, plan: dict[str, Any]) -> dict[str, Any]:
     return {**head, "tried": tried, "not_run": left}
 
 
+def table_of(records: list[dict[str, Any]]) -> str:
+    """All that was tried, set by set, in Markdown."""
+    head = ("set", "setting", "valid -log p", "ESS of p, %", "updates", "best epoch", "s", "commit")
+    lines = [line(head), line(["---"] * len(head))]
+    for found in records:
+        for entry in found["tried"]:
+            cells = (
+                found["set"],
+                f"`{' '.join(entry['setting'])}`",
+                f"{-entry['valid_log_p']:.2f} +- {entry['sem']:.2f}",
+                f"{100 * entry['ess_p']:.1f}",
+                str(entry["steps"]),
+                str(entry["best_epoch"]),
+                f"{entry['seconds']:.0f}",
+                entry["commit"],
+            )
+            lines.append(line(cells))
+        for setting in found["not_run"]:
+            rest = ["-"] * (len(head) - 3)
+            lines.append(line([found["set"], f"`{' '.join(setting)}`", "not run", *rest]))
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Run, then write the records."""
     parser = argparse.ArgumentParser(
@@ -79,6 +103,7 @@ def main() -> None:
     parser.add_argument("--no-runs", action="store_true", help="only write what there is")
     parser.add_argument("--plan", type=Path, default=PLAN)
     parser.add_argument("--records", type=Path, default=RECORDS)
+    parser.add_argument("--results", type=Path, default=RESULTS)
     words = parser.parse_args()
     plans = recorded(words.plan)
     if unknown := sorted(set(words.sets) - plans.keys()):
@@ -94,6 +119,12 @@ def main() -> None:
         for entry in found["tried"]:
             shown = f"{entry['valid_log_p']:10.3f} +- {entry['sem']:.3f}"
             print(f"{name:12s} {shown}  {' '.join(entry['setting'])}")
+    kept = [
+        recorded(words.records / f"{name}.json")
+        for name in plans
+        if (words.records / f"{name}.json").is_file()
+    ]
+    replace(words.results, "searches", table_of(kept))
 
 
 if __name__ == "__main__":
