@@ -103,6 +103,8 @@ class Runner:
                 env=os.environ | {"PYTHONPATH": str(ROOT)},
             )
             self._running.add(process)
+            if self.stopped:  # while it was starting
+                process.terminate()
         told = process.communicate()[1].strip()
         with self._lock:
             self._running.discard(process)
