@@ -126,7 +126,7 @@ def independent_log_p(
     return float(np.sum(rows_mean * np.log(mean) + (1 - rows_mean) * np.log1p(-mean)))
 
 
-def split(machine: HelmholtzMachine) -> tuple[Structure, Params]:
+def split(machine: nnx.Module) -> tuple[Structure, Params]:
     """Take a machine apart into its static structure and its parameters; `bind` is the inverse."""
     return nnx.split(machine, nnx.Param)
 

@@ -13,8 +13,8 @@ from bihm.errors import ConfigError
 from bihm.kernels.compiled import fast_jit
 from bihm.machine import sampling
 from bihm.machine.machine import Params, Structure, bind
+from bihm.machine.rules import has_p_star
 from bihm.run.arguments import check_seed, whole
-from bihm.run.build import has_p_star
 from bihm.types import Array, PRNGKey
 
 SWEEPS, K, PROPOSALS, INNER = 500, 10, 10_000, 10
@@ -73,7 +73,7 @@ def settle(options: Options, config: Config, completing: bool) -> Options:
         if value is not None:
             whole(name, value, least, MOST)
     check_seed(options.seed)
-    if method != "ancestral" and not completing and not has_p_star(config):
+    if method != "ancestral" and not completing and not has_p_star(config.model.name):
         raise ConfigError(
             f"method={method} samples p*, which only model=bihm has; this run's model is "
             f"{config.model.name}, and method=ancestral samples its p"
@@ -103,7 +103,7 @@ def draw(
         x = _bits(drawn.x)
         return Drawn(x, {"ess": float(drawn.ess), "distinct": len(np.unique(x, axis=0)) / len(x)})
     sampling.check_bottom(bind(structure, params))
-    replicas = 2 if has_p_star(config) else 1
+    replicas = 2 if has_p_star(config.model.name) else 1
     return _chain(key, options, structure, params, replicas, given, report)
 
 

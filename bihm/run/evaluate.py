@@ -12,7 +12,7 @@ from bihm.data import load as load_dataset
 from bihm.errors import ConfigError, DataError, disk_refusals
 from bihm.records.results import block_of, per_example_arrays
 from bihm.records.run_files import place, read_json, write_json
-from bihm.run.build import has_p_star, split_rows
+from bihm.run.build import fixed_rows, has_p_star
 from bihm.run.splits import Report
 from bihm.run.trained import TrainedMachine
 
@@ -43,7 +43,7 @@ def evaluate(
         BihmError: the folder cannot be written; that is seen before the work.
     """
     identity, found = _find(machine.config, dataset)
-    file, rows = _file(machine, identity, split, K, out), split_rows(found, split)
+    file, rows = _file(machine, identity, split, K, out), fixed_rows(machine.family, found, split)
     for note in found.notes:
         say(note)
     if found.cut is not None:

@@ -9,7 +9,6 @@ from bihm.data import archive
 from bihm.errors import ConfigError, disk_refusals
 from bihm.records.pictures import GAP_GREY, sample_grid
 from bihm.records.run_files import place
-from bihm.run import draws
 from bihm.run.draws import Given, Options, Report
 from bihm.run.load import read_run
 from bihm.run.masks import Layout
@@ -47,11 +46,11 @@ def sample(
     machine = read_run(directory)
     if split is not None and mask is None:
         raise ConfigError("split has no meaning without mask: only inpainting needs data")
-    settled = draws.settle(options, machine.config, completing=mask is not None)
+    settled = machine.family.settle(options, completing=mask is not None)
     name = f"samples-{settled.method if mask is None else 'inpaint'}.npz"
     path = place(out, directory / name, ".npz")
     given = None if mask is None else _given(settled, machine, mask, split or "test")
-    x, facts = draws.draw(machine.config, machine.structure, machine.params, settled, given, report)
+    x, facts = machine.family.draw(machine.structure, machine.params, settled, given, report)
     arrays = {"x": x}
     if given is not None:
         arrays |= {"data": given.rows, "observed": given.observed.astype(np.uint8)}

@@ -21,13 +21,12 @@ from bihm.records.checkpoint import Checkpoint, Checkpoints
 from bihm.records.logbook import Logbook
 from bihm.records.places import note_place
 from bihm.records.progress import progress
-from bihm.records.results import block_of, summary, versions
+from bihm.records.results import summary, versions
 from bihm.records.run_files import lock, write_json, write_status, write_text
-from bihm.run.build import Run, first_state, make_run, phases, split_rows
+from bihm.run.build import Run, first_state, make_run, phases
 from bihm.run.claim import check_claim, finished_results, hold_to_its_rows
 from bihm.run.longer import changed_limits, check_exact, is_longer
 from bihm.run.loop import TrainingLoop
-from bihm.run.splits import estimate_split, final_log_z, own_block
 from bihm.run.start import hold_to_its_start, start_from
 from bihm.runtime import arithmetic, lacks_bfloat16
 from bihm.signals import StopRequest, stop_request
@@ -129,14 +128,14 @@ def _steps(run: Run) -> int:
 def _greet(run: Run, start: Checkpoint | None) -> None:
     config, dataset = run.config, run.dataset
     log.info(
-        "%s on %s: %d-%s, %s parameters, %d training rows, K=%s, on %s",
+        "%s on %s: %d-%s, %s parameters, %d training rows, %s, on %s",
         config.model.name,
         config.dataset.name,
         dataset.n_features,
         "-".join(map(str, config.layers or [])),
         f"{count_parameters(run.params):,}",
         len(dataset.train),
-        ", then ".join(str(phase.K) for phase in phases(config)),
+        run.family.describe([phase.K for phase in phases(config)]),
         jax.devices()[0].device_kind,
     )
     for note in dataset.notes:
@@ -166,24 +165,11 @@ def _results(run: Run, training_loop: TrainingLoop, best: TrainState) -> dict[st
     """Evaluate the best state on valid and test: the content of `results.json`."""
     config, memory = run.config, training_loop.memory
 
-    def assess(split: str) -> dict[str, Any]:
-        return block_of(
-            estimate_split(
-                getattr(run.keys, split),
-                run.structure,
-                params,
-                split_rows(run.dataset, split),
-                config.eval.final_K,
-                block=own_block(config, config.eval.final_K),
-                report=training_loop.heed_signals,
-            ),
-            config.eval.final_K,
-            log_z,
-        )
-
-    log.info("estimating the best state, K=%d, on valid and test", config.eval.final_K)
+    log.info("estimating the best state%s on valid and test", run.family.final_words)
     params = evaluated_params(best)
-    log_z = final_log_z(config, run.keys, run.structure, params, training_loop.heed_signals)
+    blocks = run.family.results(
+        run.keys, run.structure, params, run.fixed_rows, training_loop.heed_signals
+    )
     return {
         "schema": 1,
         "model": config.model.name,
@@ -199,8 +185,7 @@ def _results(run: Run, training_loop: TrainingLoop, best: TrainState) -> dict[st
             "seconds": round(memory.seconds, 3),
             "stopped_by": memory.stopped_by,
         },
-        "test": assess("test"),
-        "valid": assess("valid"),
+        **blocks,
         "device": jax.devices()[0].device_kind,
         "versions": versions(),
     }

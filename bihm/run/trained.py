@@ -15,7 +15,8 @@ from bihm.machine.likelihood import Estimates, LogZ
 from bihm.machine.machine import Params, Structure, count_parameters
 from bihm.run import draws
 from bihm.run.arguments import check_seed, check_split, numbers, whole
-from bihm.run.build import has_p_star, make_keys, split_rows
+from bihm.run.build import fixed_rows, has_p_star, make_keys
+from bihm.run.families import family_of
 from bihm.run.masks import Layout, check_observed, observed_pixels
 from bihm.run.posterior import Posterior, weighted_latents
 from bihm.run.splits import estimate_split, final_log_z, own_block
@@ -45,6 +46,7 @@ class TrainedMachine:
 
     def __init__(self, config: Config, structure: Structure, params: Params, stem: str) -> None:
         self.config = config
+        self.family = family_of(config)
         self.structure = structure
         self.params = params  # those that estimates are made of
         self.stem = stem  # path and beginning of the name of every file that is made of it
@@ -84,7 +86,7 @@ class TrainedMachine:
         Grey levels are made bits once and for all, as for every estimate.
         """
         dataset = self.config.dataset
-        return split_rows(load_dataset(dataset.name, dataset.path), check_split(split))
+        return fixed_rows(self.family, load_dataset(dataset.name, dataset.path), check_split(split))
 
     def estimates(
         self,
@@ -176,8 +178,8 @@ class TrainedMachine:
                "chain"       of BiHM's p*: n Markov chains of `sweeps` (500) with K (10) proposals for h
         """
         options = draws.Options(whole("n", n, 1, draws.MOST), method, seed, sweeps, K, proposals)
-        settled = draws.settle(options, self.config, completing=False)
-        return draws.draw(self.config, self.structure, self.params, settled).x
+        settled = self.family.settle(options, completing=False)
+        return np.asarray(self.family.draw(self.structure, self.params, settled, None, _silent).x)
 
     def complete(
         self,
@@ -203,9 +205,9 @@ class TrainedMachine:
             known = np.where(observed, known, 0)
         rows = self._rows(known)
         options = draws.Options(len(rows), "chain", seed, sweeps, K)
-        settled = draws.settle(options, self.config, completing=True)
+        settled = self.family.settle(options, completing=True)
         given = draws.Given(rows, observed)
-        return draws.draw(self.config, self.structure, self.params, settled, given).x
+        return np.asarray(self.family.draw(self.structure, self.params, settled, given, _silent).x)
 
     def observed(self, mask: ArrayLike, rows: int) -> np.ndarray:
         """What a `mask` says, as bool (visible,) or (rows, visible): true where a pixel is observed."""
