@@ -4,7 +4,7 @@ import logging
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from bihm.cli import exits
 from bihm.cli.keyvalue import parse
@@ -12,8 +12,9 @@ from bihm.errors import ConfigError
 from bihm.records.run_files import require_run
 
 PROGRAM = "bihm-eval"
+SAMPLES = 10_000  # of a Parzen estimate
 USAGE = """usage: bihm-eval run=DIR|weights=FILE [split=test] [K=1000] [dataset=NAME] [per_example=true]
-                 [out=FILE]
+                 [parzen=true] [samples=10000] [out=FILE]
 
 Estimates log p, and for BiHM log p~*, 2 log Z and log p*, of the best state of a run. Prints a small
 table and writes eval-<split>-K<K>.json into the run directory, or FILE.eval-<split>-K<K>.json.
@@ -26,6 +27,10 @@ table and writes eval-<split>-K<K>.json into the run directory, or FILE.eval-<sp
                      .npz .npy .mat, .csv .tsv .txt .dat .data .amat, .libsvm .svm (tables also .gz);
                      one without splits is cut 80/10/10, always the same way, and split= is a part of it
   per_example=true   also write eval-<split>-K<K>.npz with one value for each row, in the split's order
+  parzen=true        instead, the Parzen-window estimate: a density of real numbers, of rows as levels in
+                     [0, 1], from means of pixels as samples, beside its anchor, training rows as samples;
+                     written to eval-<split>-parzen.json; for model=targetprop it is all there is
+  samples=10000      parzen: how many; sigma is chosen on valid
   out=FILE           where to, a .json, or in which folder; arrays go beside it
 """
 
@@ -40,6 +45,8 @@ class Command:
     K: int = 1000
     dataset: str | None = None
     per_example: bool = False
+    parzen: bool = False
+    samples: int | None = None
     out: str | None = None
 
 
@@ -52,30 +59,39 @@ def main(argv: list[str] | None = None) -> None:
             raise ConfigError("give one of run=DIR and weights=FILE")
         if not 1 <= command.K < 2**31:
             raise ConfigError(f"K must be at least 1 and below 2**31, got {command.K}")
+        if not 1 <= (command.samples or 1) <= 10**6:
+            raise ConfigError(
+                f"samples must be at least 1 and at most 10**6, got {command.samples}"
+            )
         if command.run is not None:
             require_run(Path(command.run))
         from bihm.runtime import configure_jax  # jax takes a second to import
 
         configure_jax()
         from bihm.records.results import table
-        from bihm.run.evaluate import evaluate
+        from bihm.run.evaluate import evaluate, evaluate_parzen
         from bihm.run.load import read_run, read_weights
 
         if command.run is not None:
             trained = read_run(Path(command.run))
         else:
             trained = read_weights(Path(str(command.weights)))
-        evaluate(
-            trained,
-            split=command.split,
-            K=command.K,
-            dataset=command.dataset,
-            per_example=command.per_example,
-            out=command.out,
-            show=lambda block: print("\n".join(table({command.split: block})), flush=True),
-            report=_report,
-            say=lambda line: print(f"{PROGRAM}: {line}", file=sys.stderr),
-        )
+        common: dict[str, Any] = {
+            "split": command.split,
+            "dataset": command.dataset,
+            "out": command.out,
+            "show": lambda block: print("\n".join(table({command.split: block})), flush=True),
+            "report": _report,
+            "say": lambda line: print(f"{PROGRAM}: {line}", file=sys.stderr),
+        }
+        if command.parzen or not trained.family.has_likelihood:
+            if command.per_example or command.K != Command.K:
+                raise ConfigError("K and per_example have no meaning for a Parzen estimate")
+            evaluate_parzen(trained, samples=command.samples or SAMPLES, **common)
+        elif command.samples is not None:
+            raise ConfigError("samples has no meaning without parzen=true")
+        else:
+            evaluate(trained, K=command.K, per_example=command.per_example, **common)
 
 
 def _report(done: int, total: int) -> None:

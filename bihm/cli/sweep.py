@@ -20,6 +20,11 @@ from bihm.records.run_files import read_json, write_json
 
 JOBS = ".jobs"  # in a sweep's folder while it lasts
 COLUMNS = ("log_p", "log_p_star", "two_log_z")
+DENSITIES = (
+    "parzen",
+    "parzen_directed",
+    "parzen_anchor",
+)  # not comparable with those
 
 
 class Folders(Callback):
@@ -218,10 +223,13 @@ def _table(jobs: list[Path], folder: Path) -> list[str]:
     keys = [
         key for key in flatten(Config()) if len({str(c.get(key)) for c in configs.values()}) > 1
     ]
-    rows = [["job", *keys, *COLUMNS]]
+    tests = {job: _read(job / "results.json").get("test", {}) for job in jobs}
+    dense = [name for name in DENSITIES if any(name in test for test in tests.values())]
+    bits = any("log_p" in test for test in tests.values()) or not dense
+    columns = [*(COLUMNS if bits else ()), *dense]
+    rows = [["job", *keys, *columns]]
     for job in jobs:
-        test = _read(job / "results.json").get("test", {})
-        numbers = [_number(test.get(name)) for name in COLUMNS]
+        numbers = [_number(tests[job].get(name)) for name in columns]
         rows.append([_label(job, folder), *(str(configs[job].get(key)) for key in keys), *numbers])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return ["  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]

@@ -103,10 +103,10 @@ def _train(config: schema.Config, directory: Path, interactive: bool) -> float:
 
     hold_threads(directory)
     configure_jax()
+    from bihm.records.results import score
     from bihm.run.train import train
 
-    block = train(config, directory, interactive)["valid"]
-    return float(block.get("log_p_tilde_star", block["log_p"])["mean"])
+    return score(train(config, directory, interactive)["valid"])
 
 
 def _record_failure(directory: Path, error: BihmError) -> None:

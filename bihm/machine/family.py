@@ -84,6 +84,9 @@ class Family(Protocol):
     def fixed_rows(self, rows: np.ndarray, split: str, grey: bool) -> np.ndarray:
         """What estimates see of the stored rows of a split."""
 
+    def check(self, rows: np.ndarray, name: str) -> np.ndarray:
+        """Rows of somebody else's as estimates see them; DataError where they are none."""
+
     def fit(self, structure: Structure, params: Params, rows: AnyArray, grey: bool) -> Params:
         """Parameters with those set that follow from the stored training rows without gradients."""
 
@@ -119,6 +122,18 @@ class Family(Protocol):
         self, key: PRNGKey, structure: Structure, params: Params, rows: np.ndarray
     ) -> list[Image]:
         """What a person wants to see of a machine of images; `rows` are some of valid."""
+
+    def densities(
+        self,
+        keys: Keys,
+        structure: Structure,
+        params: Params,
+        rows: Callable[[str], np.ndarray],
+        splits: Sequence[str],
+        samples: int,
+        report: Report,
+    ) -> dict[str, dict[str, Any]]:
+        """Parzen estimates on rows in [0, 1] of each split, from means of pixels: they compare families."""
 
     def settle(self, options: Any, completing: bool) -> Any:
         """Options with what is left open filled in; ConfigError for what makes no sense."""

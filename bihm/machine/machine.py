@@ -133,7 +133,14 @@ def split(machine: nnx.Module) -> tuple[Structure, Params]:
 
 def bind(structure: Structure, params: Params) -> HelmholtzMachine:
     """Put a machine together; the first line of every function that is compiled or differentiated."""
-    machine: HelmholtzMachine = nnx.merge(structure, params)
+    machine = merge(structure, params)
+    assert isinstance(machine, HelmholtzMachine)
+    return machine
+
+
+def merge(structure: Structure, params: Params) -> nnx.Module:
+    """The same for the machine of any family."""
+    machine: nnx.Module = nnx.merge(structure, params)
     return machine
 
 

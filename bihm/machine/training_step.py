@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +12,10 @@ from bihm.kernels.compiled import fast_jit
 from bihm.kernels.numerics import euclidean_norm
 from bihm.kernels.packing import Packed, pack
 from bihm.kernels.products import products_in
-from bihm.machine.machine import Params, Structure, bind
+from bihm.machine.family import Loss
+from bihm.machine.machine import Params, Structure, merge
 from bihm.machine.minibatches import ChunkPlan, See, binarise, epoch_order, take_batch
 from bihm.machine.optimizer import Optimizer, Rates, learning_rate, move_average, penalise
-from bihm.machine.rules import Info, Rule
 from bihm.types import Array, Bits, Float, PRNGKey, Rows
 
 Unpack = Callable[[Packed], Params]
@@ -35,7 +35,7 @@ class StepInfo(NamedTuple):
 
     loss: Float[Array, "..."]
     grad_norm: Float[Array, "..."]  # Euclidean, of the whole gradient, before clipping
-    estimates: Info  # means over the batch
+    estimates: Any  # the Info of the rule: means over the batch
 
 
 class ChunkInfo(NamedTuple):
@@ -77,14 +77,14 @@ def train_step(
     *,
     structure: Structure,
     unpack: Unpack,
-    rule: Rule,
+    rule: Loss,
     optimizer: Optimizer,
 ) -> tuple[PackedState, StepInfo]:
     """One update: the gradient of the rule's loss, penalties, optimiser, learning rate, average."""
     params = unpack(state.params)
 
-    def loss_of(params: Params) -> tuple[Array, Info]:
-        return rule(key, bind(structure, params), x)
+    def loss_of(params: Params) -> tuple[Array, Any]:
+        return rule(key, merge(structure, params), x)
 
     (loss, info), grads = jax.value_and_grad(loss_of, has_aux=True)(params)
     packed, _ = pack(penalise(grads, params, optimizer.l1, optimizer.l2))
@@ -97,7 +97,7 @@ def train_step(
 
 def make_chunk(
     structure: Structure,
-    rule: Rule,
+    rule: Loss,
     optimizer: Optimizer,
     plan: ChunkPlan,
     *,

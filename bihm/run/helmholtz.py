@@ -11,7 +11,10 @@ import numpy as np
 
 from bihm.config import Config, SideConfig
 from bihm.config.machine_checks import layer_types
+from bihm.data.files import check_bits
+from bihm.errors import ConfigError
 from bihm.kernels.compiled import fast_jit
+from bihm.machine import sampling
 from bihm.machine.family import Image, Keys, Limit, Loss, Report
 from bihm.machine.layers import Init, LayerSpec
 from bihm.machine.likelihood import mean_and_sem
@@ -27,10 +30,12 @@ from bihm.machine.minibatches import binarise
 from bihm.machine.rules import RULES, make_rule
 from bihm.records.results import block_of
 from bihm.run import draws
+from bihm.run.parzen import density_blocks
 from bihm.run.splits import block_size, estimate_log_z, estimate_split, final_log_z, own_block
 from bihm.types import AnyArray, Array, Float, PRNGKey, Rows
 
 DREAMS = 64
+MEANS_AT_ONCE = 1000
 HOPELESS = (
     10  # fair coins in the place of each unit: a score as bad, after training, is of broken weights
 )
@@ -80,6 +85,9 @@ class Helmholtz:
 
     def fixed_rows(self, rows: np.ndarray, split: str, grey: bool) -> np.ndarray:
         return fixed_bits(rows, split) if grey else rows
+
+    def check(self, rows: np.ndarray, name: str) -> np.ndarray:
+        return check_bits(rows, name)
 
     def fit(self, structure: Structure, params: Params, rows: AnyArray, grey: bool) -> Params:
         del structure, rows, grey
@@ -151,6 +159,30 @@ class Helmholtz:
             images.append(Image("weights/p_x_given_h1", np.asarray(w[...]), weights=True))
         return images
 
+    def densities(
+        self,
+        keys: Keys,
+        structure: Structure,
+        params: Params,
+        rows: Callable[[str], np.ndarray],
+        splits: Sequence[str],
+        samples: int,
+        report: Report,
+    ) -> dict[str, dict[str, Any]]:
+        """From means of p(x | h_1) with h_1 ~ p, for BiHM as well: p* has no such means."""
+        if not isinstance(bind(structure, params).p[0], sampling.Factorised):
+            raise ConfigError(
+                "the Parzen estimate needs means of pixels given h_1, which only a first p.layer of type "
+                "sbn or dsbn has"
+            )
+        height, means = min(samples, MEANS_AT_ONCE), []
+        for first in range(0, samples, height):
+            key = jax.random.fold_in(keys.test, first)
+            means.append(np.asarray(_means(key, structure, params, n=height)))
+            report(len(means), -(-samples // height))
+        sources = {"parzen": np.concatenate(means)[:samples]}
+        return density_blocks(sources, rows, splits, samples, report)
+
     def settle(self, options: draws.Options, completing: bool) -> draws.Options:
         return draws.settle(options, self.config, completing)
 
@@ -182,6 +214,15 @@ def _layer_specs(side: SideConfig, name: str, entries: int) -> list[LayerSpec]:
         LayerSpec(kind, widths, side.activation, side.order)
         for kind in layer_types(side.layer, name, entries)
     ]
+
+
+@partial(fast_jit, static_argnames=("structure", "n"))
+def _means(key: PRNGKey, structure: Structure, params: Params, *, n: int) -> Array:
+    machine = bind(structure, params)
+    _, h = machine.sample_p(key, n)
+    bottom = machine.p[0]
+    assert isinstance(bottom, sampling.Factorised)
+    return jax.nn.sigmoid(bottom.logits(h[0]))
 
 
 @partial(fast_jit, static_argnames="structure")

@@ -11,7 +11,7 @@ def show(book: Logbook, run: Run, state: TrainState, step: int) -> None:
     dataset = run.dataset
     if dataset.image_shape is None:
         return
-    params, rows = evaluated_params(state), dataset.valid
+    params, rows = evaluated_params(state), run.fixed_rows("valid")
     for image in run.family.pictures(run.keys.pictures, run.structure, params, rows):
         draw = weight_grid if image.weights else sample_grid
         book.image(step, image.tag, *draw(image.rows, dataset.image_shape, dataset.column_major))

@@ -221,10 +221,12 @@ class TrainingLoop:
             return
         self._told = self._seconds()
         name = self.run.score
+        train = ""
+        if f"train/{name}" in scalars:  # not every score is one of each step
+            train = f"train {name} {number(scalars[f'train/{name}'])}  "
         line = (
             f"epoch {self.epoch:4d}  step {self.step:6d}  {self._told:6.1f} s  "
-            f"train {name} {number(scalars[f'train/{name}'])}  "
-            f"valid {number(scalars[f'valid/{name}'])}"
+            f"{train}valid {number(scalars[f'valid/{name}'])}"
         )
         if "valid/two_log_z" in scalars:
             line += f"  2 log Z {scalars['valid/two_log_z']:.2f}"

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from bihm.config import Config, columns, to_yaml
+from bihm.config.families import own_columns
 from bihm.errors import (
     Interrupted,
     NumbersError,
@@ -21,7 +22,7 @@ from bihm.records.checkpoint import Checkpoint, Checkpoints
 from bihm.records.logbook import Logbook
 from bihm.records.places import note_place
 from bihm.records.progress import progress
-from bihm.records.results import summary, versions
+from bihm.records.results import ESTIMATES, summary, versions
 from bihm.records.run_files import lock, write_json, write_status, write_text
 from bihm.run.build import Run, first_state, make_run, phases
 from bihm.run.claim import check_claim, finished_results, hold_to_its_rows
@@ -89,7 +90,7 @@ def _train(run: Run, directory: Path, interactive: bool, stop: StopRequest) -> d
         places = note_place(directory, arithmetic(run.config.precision), fresh=saved is None)
         book = Logbook(directory, *_logged(saved))
         last.callback(book.close)
-        book.hparams(columns(run.config))
+        book.hparams(own_columns(run.config, columns(run.config)))
         book.text(0, "config", f"```yaml\n{to_yaml(run.config)}```")
         _greet(run, saved)
         try:
@@ -153,7 +154,7 @@ def _log_end(book: Logbook, results: dict[str, Any]) -> None:
     final = {
         f"final/{split}/{name}": results[split][name]["mean"]
         for split in ("test", "valid")
-        for name in ("log_p", "log_p_tilde_star", "log_p_star", "two_log_z")
+        for name in ESTIMATES
         if name in results[split]
     }
     book.session_end(results["train"]["steps"], final, success=True)
