@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 BENCHMARK = Path(__file__).parents[2] / "scripts" / "benchmark"
-# The run of part `share` ends by its epochs, with four estimates: no clock decides, on however slow a machine.
+# The run of part `share` ends by its epochs, with four estimates: a slow machine needs no more seconds.
 SMALL = ["dataset=bars", "layers=[4,3]", "batch_size=50", "K=3", "eval.every=5", "epochs=20"]
 RATIOS = {"step": "ratio", "evaluation": "ratio", "start": "cold_s", "share": "together"}
 
