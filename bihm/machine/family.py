@@ -87,7 +87,9 @@ class Family(Protocol):
     def check(self, rows: np.ndarray, name: str) -> np.ndarray:
         """Rows of somebody else's as estimates see them; DataError where they are none."""
 
-    def fit(self, structure: Structure, params: Params, rows: AnyArray, grey: bool) -> Params:
+    def fit(
+        self, structure: Structure, params: Params, rows: AnyArray, grey: bool, report: Report
+    ) -> Params:
         """Parameters with those set that follow from the stored training rows without gradients."""
 
     def step_cost(self, K: int) -> float:

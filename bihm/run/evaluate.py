@@ -85,6 +85,8 @@ def evaluate_parzen(
     file = _file(machine, identity, f"{split}-parzen", out)
     for note in found.notes:
         say(note)
+    if found.cut is not None:
+        say(f"split={split} means {len(getattr(found, split))} of those rows")
 
     def rows(name: str) -> np.ndarray:
         return levels(getattr(found, name), found.grey)
@@ -94,7 +96,8 @@ def evaluate_parzen(
         keys, machine.structure, machine.params, rows, (split,), samples, report
     )
     show(blocks[split])
-    write_json(file, {"dataset": identity, **blocks[split]})
+    cut = {} if found.cut is None else {"cut": found.cut}
+    write_json(file, {"dataset": identity, **cut, **blocks[split]})
     return blocks[split]
 
 

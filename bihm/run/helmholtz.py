@@ -14,9 +14,9 @@ from bihm.config.machine_checks import layer_types
 from bihm.data.files import check_bits
 from bihm.errors import ConfigError
 from bihm.kernels.compiled import fast_jit
-from bihm.machine import sampling
 from bihm.machine.family import Image, Keys, Limit, Loss, Report
 from bihm.machine.layers import Init, LayerSpec
+from bihm.machine.layers.factorised import Factorised
 from bihm.machine.likelihood import mean_and_sem
 from bihm.machine.machine import (
     HelmholtzMachine,
@@ -89,12 +89,14 @@ class Helmholtz:
     def check(self, rows: np.ndarray, name: str) -> np.ndarray:
         return check_bits(rows, name)
 
-    def fit(self, structure: Structure, params: Params, rows: AnyArray, grey: bool) -> Params:
-        del structure, rows, grey
+    def fit(
+        self, structure: Structure, params: Params, rows: AnyArray, grey: bool, report: Report
+    ) -> Params:
+        del structure, rows, grey, report
         return params
 
     def step_cost(self, K: int) -> float:
-        return K
+        return float(K)
 
     def estimate_cost(self, rows: int) -> float:
         # A sample costs an estimate a little more than half of what it costs a step (measured, 12 layers).
@@ -170,7 +172,7 @@ class Helmholtz:
         report: Report,
     ) -> dict[str, dict[str, Any]]:
         """From means of p(x | h_1) with h_1 ~ p, for BiHM as well: p* has no such means."""
-        if not isinstance(bind(structure, params).p[0], sampling.Factorised):
+        if not isinstance(bind(structure, params).p[0], Factorised):
             raise ConfigError(
                 "the Parzen estimate needs means of pixels given h_1, which only a first p.layer of type "
                 "sbn or dsbn has"
@@ -221,7 +223,7 @@ def _means(key: PRNGKey, structure: Structure, params: Params, *, n: int) -> Arr
     machine = bind(structure, params)
     _, h = machine.sample_p(key, n)
     bottom = machine.p[0]
-    assert isinstance(bottom, sampling.Factorised)
+    assert isinstance(bottom, Factorised)
     return jax.nn.sigmoid(bottom.logits(h[0]))
 
 

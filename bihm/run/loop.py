@@ -157,7 +157,11 @@ class TrainingLoop:
             return
         run = self.run
         params = run.family.fit(
-            run.structure, evaluated_params(self.state), self.rows, run.dataset.grey
+            run.structure,
+            evaluated_params(self.state),
+            self.rows,
+            run.dataset.grey,
+            self.heed_signals,
         )
         scalars = run.family.estimate(
             run.keys, run.structure, params, self.valid_rows, self.heed_signals

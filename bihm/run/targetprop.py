@@ -88,10 +88,12 @@ class TargetProp:
             raise DataError(f"{name} must hold numbers from 0 to 1")
         return rows.astype(np.float32)
 
-    def fit(self, structure: Structure, params: Params, rows: AnyArray, grey: bool) -> Params:
+    def fit(
+        self, structure: Structure, params: Params, rows: AnyArray, grey: bool, report: Report
+    ) -> Params:
         """Set the top's mean and variance from the inferred h_L of training rows."""
         how = self.inference._replace(langevin=0.0)
-        return tiles.fit_top(structure, params, rows, grey, how)
+        return tiles.fit_top(structure, params, rows, grey, how, report)
 
     def step_cost(self, K: int) -> float:
         del K

@@ -22,15 +22,22 @@ AT_ONCE = 1000  # rows, or samples: what bounds the memory
 
 
 def fit_top(
-    structure: Structure, params: Params, rows: AnyArray, grey: bool, how: Inference
+    structure: Structure,
+    params: Params,
+    rows: AnyArray,
+    grey: bool,
+    how: Inference,
+    report: Report,
 ) -> Params:
     """Set the top's mean and variance from the inferred h_L of the first stored training rows."""
     count = min(len(rows), FIT_ROWS)
     height = count // math.ceil(count / AT_ONCE)
-    firsts = range(0, count - height + 1, height)  # whole tiles, without padding
-    tiles = [jnp.asarray(levels(np.asarray(rows[i : i + height]), grey)) for i in firsts]
-    sums = [np.asarray(_moments_tile(structure, params, x, how=how), np.float64) for x in tiles]
-    return with_top(structure, params, np.sum(sums, axis=0), height * len(firsts))
+    sums, tiles = [], count // height  # whole tiles, without padding
+    for i in range(tiles):
+        x = jnp.asarray(levels(np.asarray(rows[i * height : (i + 1) * height]), grey))
+        sums.append(np.asarray(_moments_tile(structure, params, x, how=how), np.float64))
+        report(i + 1, tiles)
+    return with_top(structure, params, np.sum(sums, axis=0), height * tiles)
 
 
 def path(

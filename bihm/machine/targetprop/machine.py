@@ -18,6 +18,7 @@ from jaxtyping import Bool
 
 from bihm.kernels.numerics import on_device
 from bihm.kernels.products import affine, affine_of_bits
+from bihm.machine.layers.order import Given
 from bihm.machine.machine import Params, Structure
 from bihm.types import Array, Float, PRNGKey
 
@@ -77,8 +78,8 @@ class TargetPropMachine(nnx.Module):
         pairs = range(1, len(widths))
         self.f = nnx.List([Map(rng, widths[i - 1], widths[i], units[i]) for i in pairs])
         self.g = nnx.List([Map(rng, widths[i], widths[i - 1], units[i - 1]) for i in pairs])
-        self.top_mean = nnx.Param(on_device(np.full(sizes[-1], 0.5)))
-        self.top_variance = nnx.Param(on_device(np.ones(sizes[-1])))
+        self.top_mean = Given(on_device(np.full(sizes[-1], 0.5)))
+        self.top_variance = Given(on_device(np.ones(sizes[-1])))
 
 
 def paper_units(layers: int) -> list[str]:

@@ -8,6 +8,7 @@ import numpy as np
 from flax import nnx
 
 from bihm.kernels.numerics import on_device
+from bihm.machine.layers.order import Given
 from bihm.machine.machine import Params, Structure
 from bihm.machine.targetprop.machine import (
     Inference,
@@ -110,7 +111,7 @@ def with_top(structure: Structure, params: Params, sums: np.ndarray, rows: int) 
     """Parameters with the mean and variance of the inferred h_L that these sums over rows make."""
     machine = bind(structure, params)
     mean, square = np.asarray(sums, np.float64) / rows
-    machine.top_mean = nnx.Param(on_device(mean + 0.5))
-    machine.top_variance = nnx.Param(on_device(np.maximum(square - mean**2, 0)))
+    machine.top_mean = Given(on_device(mean + 0.5))
+    machine.top_variance = Given(on_device(np.maximum(square - mean**2, 0)))
     new: Params = nnx.split(machine, nnx.Param)[1]
     return new

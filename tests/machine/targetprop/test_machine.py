@@ -276,6 +276,7 @@ def test_the_top_prior_has_the_moments_of_the_inferred_tops():
     sums = moments(machine, jnp.asarray(X), how=how)
     structure, params = split(machine)
     new = bind(structure, training.with_top(structure, params, np.asarray(sums), len(X)))
+    assert (np.asarray(machine.top_variance[...]) == 1).all()  # what was given has not changed
     tops = np.array([Plain(machine).infer(x, how)[2] for x in X.astype(float)])
     np.testing.assert_allclose(new.top_mean[...], tops.mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(new.top_variance[...], tops.var(axis=0), rtol=1e-2)
@@ -361,3 +362,45 @@ def test_the_first_weights_are_orthogonal():
         assert not np.asarray(one.b[...]).any()
     assert [m.unit for m in machine.f] == ["softplus", "logistic"]
     assert [m.unit for m in machine.g] == ["logistic", "softplus"]
+
+
+def products_of(jaxpr):
+    """Multiply-adds of all matrix products, those of a loop's body as often as it runs."""
+    total = 0
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            shapes = [v.aval.shape for v in equation.invars]
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            if min(map(len, shapes)) > 1:  # 1^T d, of a bias, is no product of matrices
+                depth = np.prod([shapes[0][i] for i in contracted])
+                total += int(depth * np.prod(equation.outvars[0].aval.shape))
+        assert equation.primitive.name != "while"
+        for inner in jax.tree.leaves(
+            list(equation.params.values()),
+            is_leaf=lambda p: hasattr(p, "eqns") or hasattr(p, "jaxpr"),
+        ):
+            inner = getattr(inner, "jaxpr", inner)
+            if hasattr(inner, "eqns"):
+                total += equation.params.get("length", 1) * products_of(inner)
+    return total
+
+
+def test_a_training_step_pays_for_no_product_that_is_not_its_own():
+    """f_1(x) once; in a step of inference f_l(g_l(h_l)), g_l(h_l) and, above the first, f_l(h_{l-1})."""
+    structure, params = split(machine_of())
+    N = 7
+
+    def loss(params):
+        return training.targetprop(
+            jax.random.key(0),
+            bind(structure, params),
+            jnp.asarray(X),
+            inference=Inference(N, 0.3, 0.1),
+            noise=Noise(),
+        )[0]
+
+    first, second = VISIBLE * SIZES[0], SIZES[0] * SIZES[1]
+    inference = 2 * (first + second) + N * (2 * first + 3 * second)
+    learning = 2 * 2 * (first + second)  # f and g, forward and the gradient of their weights
+    found = products_of(jax.make_jaxpr(jax.grad(loss))(params).jaxpr)
+    assert found == len(X) * (inference + learning)
