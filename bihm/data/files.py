@@ -29,6 +29,8 @@ ALIASES = {  # names of the splits, ours first
     "test": ("test", "test_data"),
 }
 
+DATA_NAMES = {"x", "X", *(name for names in ALIASES.values() for name in names)}
+
 
 class Parts(NamedTuple):
     """The checked arrays of a file: one, or train, valid and test."""
@@ -143,7 +145,7 @@ def _read_npz(path: Path) -> Parts:
 
 
 def _read_mat(path: Path) -> Parts:
-    held = set(foreign.mat_shapes(path))
+    held = set(foreign.mat_shapes(path, DATA_NAMES))
     names = _names(path, held)
     arrays = foreign.read_mat(path, names)
     return Parts([check_bits(arrays[n], f"{path}: {n}") for n in names], _beside(names, held))
@@ -177,7 +179,7 @@ def peek_width(path: str | Path) -> int:
     if kind == ".npy":
         shape = archive.npy_header(path).shape
     elif kind == ".mat":
-        shapes = foreign.mat_shapes(path)
+        shapes = foreign.mat_shapes(path, DATA_NAMES)
         shape = shapes[_names(path, set(shapes))[0]]
     else:
         headers = archive.npz_headers(path)
