@@ -24,8 +24,8 @@ from bihm.errors import (
     Interrupted,
     OutOfMemory,
     Unexpected,
+    cannot_write,
     disk_refusals,
-    full_disk,
     told,
 )
 from bihm.signals import hand_on
@@ -160,7 +160,7 @@ def _main() -> None:
             sweep.remove_unused()
         ours = job.called or sweep.has_begun() or isinstance(caught, MemoryError)
         if not ours or isinstance(caught, HydraException | OmegaConfBaseException):
-            error = full_disk(caught) or ConfigError(schema.explain(caught))
+            error = cannot_write(caught, sweep.Folders.key) or ConfigError(schema.explain(caught))
     except BaseException as caught:
         error = None if isinstance(caught, SystemExit) and not caught.code else caught
     reasons = sweep.report_sweep()

@@ -51,7 +51,17 @@ CAUSES = [
     (OSError(errno.ENOMEM, "Cannot allocate memory"), 1, "out of memory"),
     (OSError(errno.EIO, "Input/output error", "a/b"), 1, "a/b: Input/output error"),
     (OSError(errno.ENOSPC, "No space left on device", "c"), 1, "c: No space left on device; make"),
-    (PermissionError(errno.EACCES, "Permission denied", "d"), 1, "d: Permission denied"),
+    (
+        PermissionError(errno.EACCES, "Permission denied", "d"),
+        2,
+        "d: nothing can be written there: Permission denied",
+    ),
+    (
+        OSError(errno.EROFS, "Read-only file system", "e"),
+        2,
+        "e: nothing can be written there: Read",
+    ),
+    (FileNotFoundError(errno.ENOENT, "No such file", "f"), 2, "f: nothing can be written there"),
     (KeyError("lost"), 1, "unexpected KeyError: 'lost'; BIHM_TRACEBACK=1 shows the traceback"),
     (
         RecursionError("too deep\nand more"),

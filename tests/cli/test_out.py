@@ -95,8 +95,9 @@ def sealed(run, tmp_path):
 def test_a_folder_that_cannot_be_written_is_refused_before_the_work(command, no_work, sealed, name):
     code, shown, error = command(name, f"out={sealed}")
     program = f"bihm-{name}"
-    assert (code, shown) == (1, "")
-    assert error == f"{program}: {sealed}: Read-only file system\n"
+    assert (code, shown) == (2, "")
+    why = "nothing can be written there: Read-only file system; choose another out="
+    assert error == f"{program}: {sealed}: {why}\n"
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -106,8 +107,9 @@ def test_the_same_of_a_folder_that_says_so_itself(command, no_work, monkeypatch,
 
     monkeypatch.setattr("bihm.records.run_files.tempfile.TemporaryFile", refuse)
     code, shown, error = command(name, f"out={tmp_path}")
-    assert (code, shown) == (1, "")
-    assert error == f"bihm-{name}: {tmp_path}: Permission denied\n"
+    assert (code, shown) == (2, "")
+    why = "nothing can be written there: Permission denied; choose another out="
+    assert error == f"bihm-{name}: {tmp_path}: {why}\n"
 
 
 def test_numbers_are_shown_whatever_becomes_of_their_file(command, monkeypatch, tmp_path):
