@@ -28,7 +28,7 @@ from bihm.errors import (
     disk_refusals,
     told,
 )
-from bihm.signals import hand_on
+from bihm.signals import hand_on, stopped_at_once
 
 PROGRAM = "bihm-train"
 LESS_MEMORY = "lower K or batch_size"
@@ -132,7 +132,7 @@ def _log_traceback(error: BaseException) -> str:
 
 def main() -> None:
     """The console script."""
-    with exits.command(PROGRAM):
+    with exits.command(PROGRAM), stopped_at_once():
         _main()
 
 
