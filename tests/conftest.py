@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import time
 
 import jax
@@ -10,6 +11,7 @@ from compiled_programs import COMPILED, SHARED
 from tiny_machine import tiny_machine
 
 from bihm.machine.machine import HelmholtzMachine
+from bihm.signals import STOP_SIGNALS
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -36,6 +38,18 @@ def uninterrupted(tmp_path_factory):
 
     directory = tmp_path_factory.mktemp("uninterrupted") / "run"
     return directory, train(tiny(**EACH_EPOCH), directory)
+
+
+@pytest.fixture(autouse=True)
+def heard():
+    """Stop signals as at a terminal: under nohup, or behind a script's &, some come ignored and stay so."""
+    ignored = [number for number in STOP_SIGNALS if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        natural = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        signal.signal(number, natural)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @pytest.fixture(autouse=True)
