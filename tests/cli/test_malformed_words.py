@@ -81,6 +81,13 @@ VALUES = [
     (T + "K=null", 2, "K=null: K cannot be null"),
     (T + "K=0", 2, "K must be at least 1, got 0"),
     (T + "K=-5", 2, "K must be at least 1, got -5"),
+    (T + "K=1000000000 depth=1", 2, "lower K, to 499414 at most, or batch_size"),
+    (T + "K=2 depth=1 optim.phases=[{K:1000000000}]", 2, "K=1000000000 samples for each of batch"),
+    (
+        T + "model.sleep_batch_size=2000000000 model=rws",
+        2,
+        "needs more than 2**32 random numbers a step",
+    ),
     (T + "K=9999999999", 2, "K must be at most 2147483647, got 9999999999"),
     (T + "depth=0", 2, "depth must be at least 1, got 0"),
     (T + "depth=1.5e0", 2, "depth=1.5e0: a whole number is due, got 1.5"),
