@@ -120,8 +120,10 @@ def test_numbers_are_shown_whatever_becomes_of_their_file(command, monkeypatch, 
 
     monkeypatch.setattr("bihm.run.evaluate.write_json", full)
     code, shown, error = command("eval", f"out={tmp_path}")
-    assert (code, shown) == (1, expected)
-    assert expected.startswith("test  5000 rows, K=3:  log_p -")
+    numbers, *files = expected.splitlines()
     file = tmp_path / COMMANDS["eval"][3]
+    assert files == [str(file), str(file.with_suffix(".npz"))]
+    assert (code, shown) == (1, f"{numbers}\n")
+    assert numbers.startswith("test  5000 rows, K=3:  log_p -")
     why = "No space left on device; make room there and run the same command again"
     assert error == f"bihm-eval: {file}: {why}\n"
