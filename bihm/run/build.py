@@ -15,7 +15,6 @@ from bihm.config import Config, PhaseConfig, SideConfig
 from bihm.config.machine_checks import check_machine, layer_types
 from bihm.data import Dataset, load
 from bihm.errors import ConfigError
-from bihm.kernels.noise import COUNTERS
 from bihm.kernels.numerics import on_device
 from bihm.machine.layer_sizes import layer_sizes
 from bihm.machine.layers import Init, LayerSpec
@@ -24,10 +23,10 @@ from bihm.machine.minibatches import ChunkPlan, binarise, plan_epoch
 from bihm.machine.optimizer import Optimizer, make_optimizer
 from bihm.machine.rules import RULES, Rule, make_rule
 from bihm.machine.training_step import TrainState, init_state
+from bihm.run.limits import check_draws, check_steps
 from bihm.types import Array, Float, PRNGKey
 
 MOST_WEIGHTS = 10**9  # larger ones are typing errors, and would fill the memory before they fail
-MOST_STEPS = 2**31  # a step is counted in 32 bits
 LONGEST_CHUNK = 100  # steps between two looks at the clock and at signals
 
 
@@ -154,42 +153,11 @@ def make_run(config: Config) -> Run:
         mean = on_device(dataset.train.mean(axis=0) / (255 if dataset.grey else 1))
     structure, params, optimizer = make_parts(config, mean)
     plan = plan_epoch(len(dataset.train), config.batch_size, LONGEST_CHUNK)
-    _check_steps(config, plan)
-    _check_draws(config)
+    check_steps(config, phases(config), plan.steps_per_epoch)
+    check_draws(config, phases(config))
     every = config.eval.every or _evaluation_period(config, dataset, plan)
     keys = make_keys(config.seed)
     return Run(config, dataset, structure, params, optimizer, plan, keys, every)
-
-
-def _check_steps(config: Config, plan: ChunkPlan) -> None:
-    steps = sum(phase.epochs or 0 for phase in phases(config)) * plan.steps_per_epoch
-    if steps >= MOST_STEPS:
-        raise ConfigError(
-            f"epochs={config.epochs} of {plan.steps_per_epoch} steps each make {steps:.1e} steps in "
-            "all; they must be below 2**31: max_seconds ends a run by time"
-        )
-
-
-def _check_draws(config: Config) -> None:
-    """Refuse more random numbers a step than a key has, before anything is written."""
-    assert config.layers is not None
-    assert config.dataset.n_features is not None
-    for phase in phases(config):
-        most = COUNTERS // (config.batch_size * sum(config.layers))
-        if (phase.K or 1) > most:
-            raise ConfigError(
-                f"K={phase.K} samples for each of batch_size={config.batch_size} rows need more than 2**32 "
-                f"random numbers a step; lower K, to {most} at most, or batch_size"
-            )
-    dreams, most = (
-        config.model.sleep_batch_size,
-        COUNTERS // (config.dataset.n_features + sum(config.layers)),
-    )
-    if dreams is not None and dreams > most:
-        raise ConfigError(
-            f"model.sleep_batch_size={dreams} needs more than 2**32 random numbers a step; "
-            f"the most is {most}"
-        )
 
 
 def make_keys(seed: int) -> Keys:
