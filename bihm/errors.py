@@ -94,7 +94,10 @@ def told(error: BaseException, advice: str = "", where: str = "") -> BihmError:
 
 
 # The words of XLA (on processors, cards and TPUs), of C++ and of the system for a lack of memory.
-_MEMORY = re.compile("RESOURCE_EXHAUSTED|out of memory|bad_alloc|failed to allocate", re.IGNORECASE)
+_MEMORY = re.compile(
+    "RESOURCE_EXHAUSTED|out of memory|bad_alloc|failed to allocate|failed to map segment",
+    re.IGNORECASE,
+)
 _SIZE = re.compile(
     r"(?:allocat\w*|used)\D{0,40}?(\d+(?:\.\d+)?) ?(bytes\b|[KMGTP]i?B?\b|B\b)", re.IGNORECASE
 )
@@ -105,7 +108,8 @@ def _memory_wanted(error: BaseException) -> str:
     text = str(error)
     # jax is not imported for this: its class is known by its name.
     lacks = isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
-    if not lacks and not (type(error).__name__.endswith("RuntimeError") and _MEMORY.search(text)):
+    reported = isinstance(error, ImportError) or type(error).__name__.endswith("RuntimeError")
+    if not lacks and not (reported and _MEMORY.search(text)):
         return ""
     found = _SIZE.search(text)
     if found is None:

@@ -50,6 +50,8 @@ CAUSES = [
         "out of memory: 9 B",
     ),
     (OSError(errno.ENOMEM, "Cannot allocate memory"), 1, "out of memory"),
+    (ImportError("a.so: failed to map segment from shared object"), 1, "out of memory"),
+    (ImportError("cannot import name 'a'"), 1, "unexpected ImportError: cannot import"),
     (OSError(errno.EIO, "Input/output error", "a/b"), 1, "a/b: Input/output error"),
     (OSError(errno.ENOSPC, "No space left on device", "c"), 1, "c: No space left on device; make"),
     (
