@@ -7,7 +7,7 @@ import time
 
 import jax
 import pytest
-from compiled_programs import COMPILED, SHARED
+from compiled_programs import COMPILED, FOLDER, SHARED
 from tiny_machine import tiny_machine
 
 from bihm.machine.machine import HelmholtzMachine
@@ -72,4 +72,4 @@ def pytest_runtest_setup(item):
 def pytest_unconfigure(config):
     own = not hasattr(config, "workerinput")  # the session's own process, not one of its workers
     if own and not SHARED:
-        shutil.rmtree(COMPILED, ignore_errors=True)
+        shutil.rmtree(FOLDER, ignore_errors=True)
