@@ -8,6 +8,7 @@
 .libsvm .svm: LIBSVM, features counted from 1, labels left out
 """
 
+import stat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,11 +51,13 @@ def ending(path: Path) -> str | None:
 def kind_of(path: Path) -> str:
     """The ending of a file that is there; DataError."""
     with archive.guarded(path, "a file"):
-        if path.is_dir():
+        try:  # not path.exists(), to which from Python 3.14 on nothing is there that cannot be looked at
+            mode = path.stat().st_mode
+        except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+            raise DataError(f"{path}: no such file") from error
+        if stat.S_ISDIR(mode):
             raise DataError(f"{path}: is a folder; give a file ({ENDINGS})")
-        if not path.exists():
-            raise DataError(f"{path}: no such file")
-        if not path.is_file():  # a pipe would be waited for, a device may never end
+        if not stat.S_ISREG(mode):  # a pipe would be waited for, a device may never end
             raise DataError(f"{path}: is no regular file")
     kind = ending(path)
     if kind is None:
