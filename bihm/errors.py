@@ -149,16 +149,19 @@ _NO_PLACE = (
 
 
 def cannot_write(error: BaseException, key: str = "") -> BihmError | None:
-    """What to say if this error is about a lack of room, or a place where nobody can write.
+    """What to say if this error is about a lack of room, or a place that is not for this user.
 
-    `key` is that of the command line which chose the place.
+    `key` is that of the command line which chose the place to write to, where that is known.
     """
     number = error.errno if isinstance(error, OSError) else None
     if number in (errno.ENOSPC, errno.EDQUOT):
         return BihmError(f"{_refusal(error)}; make room there and run the same command again")
     if number in _NO_PLACE:
-        advice = f"; choose another {key}" if key else ""
-        return ConfigError(f"{_refusal(error, 'nothing can be written there: ')}{advice}")
+        if not key:  # it may be reading that was refused
+            return ConfigError(_refusal(error))
+        return ConfigError(
+            f"{_refusal(error, 'nothing can be written there: ')}; choose another {key}"
+        )
     return None
 
 

@@ -57,14 +57,14 @@ CAUSES = [
     (
         PermissionError(errno.EACCES, "Permission denied", "d"),
         2,
-        "d: nothing can be written there: Permission denied",
+        "d: Permission denied",
     ),
     (
         OSError(errno.EROFS, "Read-only file system", "e"),
         2,
-        "e: nothing can be written there: Read",
+        "e: Read-only",
     ),
-    (FileNotFoundError(errno.ENOENT, "No such file", "f"), 2, "f: nothing can be written there"),
+    (FileNotFoundError(errno.ENOENT, "No such file", "f"), 2, "f: No such file"),
     (KeyError("lost"), 1, "unexpected KeyError: 'lost'; BIHM_TRACEBACK=1 shows the traceback"),
     (
         RecursionError("too deep\nand more"),
