@@ -141,7 +141,7 @@ VALUES = [
 ]
 
 CHOICES = [
-    (T + "model=foo", 2, "model=foo: there is no such option; choose one of bihm, rws, wake_sleep"),
+    (T + "model=foo", 2, "model=foo: there is no such option; choose one of bihm, rws, targetprop, wake_sleep"),
     (T + "model=", 2, "model=: there is no such option"),
     (T + "model=null", 2, "model=null: give the name of one"),
     (T + "model=[bihm,rws]", 2, "model=[bihm,rws]: give the name of one"),
