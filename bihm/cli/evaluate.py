@@ -5,7 +5,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from bihm import paths
 from bihm.cli import exits
@@ -14,11 +14,13 @@ from bihm.errors import ConfigError
 from bihm.records.run_files import require_run
 
 PROGRAM = "bihm-eval"
+SAMPLES = 10_000  # of a Parzen estimate
 USAGE = """usage: bihm-eval run=DIR[,DIR...]|weights=FILE [split=test] [K=1000] [dataset=NAME]
-                 [per_example=true] [out=FILE]
+                 [per_example=true] [parzen=true] [samples=10000] [out=FILE]
 
 Estimates log p, and for BiHM log p~*, 2 log Z and log p*, of the best state of a run. Prints a small
-table and writes eval-<split>-K<K>.json into the run directory, or FILE.eval-<split>-K<K>.json.
+table, writes eval-<split>-K<K>.json into the run directory, or FILE.eval-<split>-K<K>.json, and prints
+where it is.
 
   run=DIR            a run directory of bihm-train; or
   run=A,B,C          several, of one dataset: log p of their mixture, sum_m w_m p_m(x), an ensemble. Its
@@ -30,6 +32,10 @@ table and writes eval-<split>-K<K>.json into the run directory, or FILE.eval-<sp
                      .npz .npy .mat, .csv .tsv .txt .dat .data .amat, .libsvm .svm (tables also .gz);
                      one without splits is cut 80/10/10, always the same way, and split= is a part of it
   per_example=true   also write eval-<split>-K<K>.npz with one value for each row, in the split's order
+  parzen=true        instead, the Parzen-window estimate: a density of real numbers, of rows as levels in
+                     [0, 1], from means of pixels as samples, beside its anchor, training rows as samples;
+                     written to eval-<split>-parzen.json; for model=targetprop it is all there is
+  samples=10000      parzen: how many; sigma is chosen on valid
   out=FILE           where to, a .json, or in which folder; arrays go beside it
 """
 
@@ -44,18 +50,24 @@ class Command:
     K: int = 1000
     dataset: str | None = None
     per_example: bool = False
+    parzen: bool = False
+    samples: int | None = None
     out: str | None = None
 
 
 def main(argv: list[str] | None = None) -> None:
     """The console script."""
     logging.basicConfig(format=f"{PROGRAM}: %(message)s")
-    with exits.command(PROGRAM):
+    with exits.command(PROGRAM, "lower K"):
         command = parse(argv, Command, PROGRAM, USAGE)
         if (command.run is None) == (command.weights is None):
             raise ConfigError("give one of run=DIR and weights=FILE")
         if not 1 <= command.K < 2**31:
             raise ConfigError(f"K must be at least 1 and below 2**31, got {command.K}")
+        if not 1 <= (command.samples or 1) <= 10**6:
+            raise ConfigError(
+                f"samples must be at least 1 and at most 10**6, got {command.samples}"
+            )
         runs = _runs(command.run)
         for run in runs:
             require_run(run)
@@ -65,20 +77,27 @@ def main(argv: list[str] | None = None) -> None:
         if len(runs) > 1:
             return _mixture(runs, command)
         from bihm.records.results import table
-        from bihm.run.evaluate import evaluate
+        from bihm.run.evaluate import evaluate, evaluate_parzen
         from bihm.run.load import read_run, read_weights
 
-        evaluate(
-            read_run(runs[0]) if runs else read_weights(Path(str(command.weights))),
-            split=command.split,
-            K=command.K,
-            dataset=command.dataset,
-            per_example=command.per_example,
-            out=command.out,
-            show=lambda block: print("\n".join(table({command.split: block})), flush=True),
-            report=_report,
-            say=_say,
-        )
+        trained = read_run(runs[0]) if runs else read_weights(Path(str(command.weights)))
+        common: dict[str, Any] = {
+            "split": command.split,
+            "dataset": command.dataset,
+            "out": command.out,
+            "show": lambda block: print("\n".join(table({command.split: block})), flush=True),
+            "report": _report,
+            "wrote": print,
+            "say": _say,
+        }
+        if command.parzen or not trained.family.has_likelihood:
+            if command.per_example or command.K != Command.K:
+                raise ConfigError("K and per_example have no meaning for a Parzen estimate")
+            evaluate_parzen(trained, samples=command.samples or SAMPLES, **common)
+        elif command.samples is not None:
+            raise ConfigError("samples has no meaning without parzen=true")
+        else:
+            evaluate(trained, K=command.K, per_example=command.per_example, **common)
 
 
 def _runs(text: str | None) -> list[Path]:
@@ -94,6 +113,8 @@ def _mixture(runs: list[Path], command: Command) -> None:
     from bihm.run.load import read_run
     from bihm.run.mixture import evaluate_mixture, mixture_table
 
+    if command.parzen or command.samples is not None:
+        raise ConfigError("parzen and samples have no meaning for a mixture")
     names = list(map(str, runs))
     evaluate_mixture(
         [read_run(run) for run in runs],
@@ -105,6 +126,7 @@ def _mixture(runs: list[Path], command: Command) -> None:
         show=lambda block: print("\n".join(mixture_table(command.split, names, block)), flush=True),
         report=_report,
         say=_say,
+        wrote=print,
     )
 
 

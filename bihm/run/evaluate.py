@@ -6,13 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bihm.config import Config
 from bihm.data import Dataset, archive
 from bihm.data import load as load_dataset
 from bihm.errors import ConfigError, DataError, disk_refusals
 from bihm.records.results import block_of, per_example_arrays
 from bihm.records.run_files import place, read_json, write_json
-from bihm.run.build import has_p_star, split_rows
+from bihm.run.build import fixed_rows, has_p_star, make_keys
+from bihm.run.parzen import levels
 from bihm.run.splits import Report
 from bihm.run.trained import TrainedMachine
 
@@ -29,13 +32,14 @@ def evaluate(
     show: Callable[[dict[str, Any]], None] = lambda result: None,
     report: Report = lambda done, total: None,
     say: Callable[[str], None] = lambda line: None,
+    wrote: Callable[[Path], None] = lambda path: None,
 ) -> dict[str, Any]:
     """Estimate a machine again, on any split of any dataset of its width.
 
     Writes `eval-<split>-K<K>.json` (with the dataset's name in it, when that is another one) to where the
     machine's files go, or to the file or folder `out`, and with `per_example` a `.npz` beside it with one
     value per row. `show` is given the result before anything is written; `say` is told, a line each,
-    which rows of a user's file these are.
+    which rows of a user's file these are, and `wrote` each file when it is there.
 
     Raises:
         ConfigError: a dataset of another width, or estimates of another one in the place of these.
@@ -43,7 +47,10 @@ def evaluate(
         BihmError: the folder cannot be written; that is seen before the work.
     """
     identity, found = find_dataset(machine.config, dataset)
-    file, rows = _file(machine, identity, split, K, out), split_rows(found, split)
+    file, rows = (
+        _file(machine, identity, f"{split}-K{K}", out),
+        fixed_rows(machine.family, found, split),
+    )
     for note in found.notes:
         say(note)
     if found.cut is not None:
@@ -54,9 +61,49 @@ def evaluate(
     show(result)  # whatever becomes of the files
     cut = {} if found.cut is None else {"cut": found.cut}
     write_json(file, {"dataset": identity, **cut, **result})
+    wrote(file)
     if per_example:
         archive.write_npz(file.with_suffix(".npz"), per_example_arrays(estimates, log_z))
+        wrote(file.with_suffix(".npz"))
     return result
+
+
+@disk_refusals()
+def evaluate_parzen(
+    machine: TrainedMachine,
+    *,
+    split: str,
+    samples: int,
+    dataset: str | None = None,
+    out: str | None = None,
+    show: Callable[[dict[str, Any]], None] = lambda result: None,
+    report: Report = lambda done, total: None,
+    say: Callable[[str], None] = lambda line: None,
+    wrote: Callable[[Path], None] = lambda path: None,
+) -> dict[str, Any]:
+    """The Parzen estimate of a split as real numbers in [0, 1]: `eval-<split>-parzen.json`.
+
+    Arguments, files and errors are those of `evaluate`.
+    """
+    identity, found = find_dataset(machine.config, dataset)
+    file = _file(machine, identity, f"{split}-parzen", out)
+    for note in found.notes:
+        say(note)
+    if found.cut is not None:
+        say(f"split={split} means {len(getattr(found, split))} of those rows")
+
+    def rows(name: str) -> np.ndarray:
+        return levels(getattr(found, name), found.grey)
+
+    keys = make_keys(machine.config.seed)
+    blocks = machine.family.densities(
+        keys, machine.structure, machine.params, rows, (split,), samples, report
+    )
+    show(blocks[split])
+    cut = {} if found.cut is None else {"cut": found.cut}
+    write_json(file, {"dataset": identity, **cut, **blocks[split]})
+    wrote(file)
+    return blocks[split]
 
 
 def find_dataset(config: Config, name: str | None) -> tuple[str, Dataset]:
@@ -76,10 +123,10 @@ def find_dataset(config: Config, name: str | None) -> tuple[str, Dataset]:
     return identity, dataset
 
 
-def _file(machine: TrainedMachine, identity: str, split: str, K: int, out: str | None) -> Path:
+def _file(machine: TrainedMachine, identity: str, what: str, out: str | None) -> Path:
     """Where estimates go; not over those of another file of the same name."""
     other = "" if identity == machine.config.dataset.name else f"{Path(identity).stem}-"
-    path = place(out, Path(f"{machine.stem}eval-{other}{split}-K{K}.json"), ".json")
+    path = place(out, Path(f"{machine.stem}eval-{other}{what}.json"), ".json")
     with contextlib.suppress(DataError):  # absent or damaged: nothing to lose
         there = read_json(path)
         if isinstance(there, dict) and there.get("dataset", identity) != identity:

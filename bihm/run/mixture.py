@@ -16,7 +16,7 @@ from bihm.errors import ConfigError, DataError, disk_refusals
 from bihm.machine.likelihood import check_meaning, mean_and_sem
 from bihm.records.run_files import place, read_json, write_json
 from bihm.run.arguments import check_split
-from bihm.run.build import split_rows
+from bihm.run.build import fixed_rows
 from bihm.run.evaluate import find_dataset
 from bihm.run.trained import TrainedMachine
 
@@ -158,6 +158,7 @@ def evaluate_mixture(
     show: Callable[[dict[str, Any]], None] = lambda result: None,
     report: Callable[[int, int], None] = _silent,
     say: Callable[[str], None] = lambda line: None,
+    wrote: Callable[[Path], None] = lambda path: None,
 ) -> dict[str, Any]:
     """Estimate a mixture on a split, its weights fitted on the machines' own valid rows with the same K.
 
@@ -170,7 +171,7 @@ def evaluate_mixture(
     """
     mixture = Mixture(machines, K)
     identity, found = find_dataset(machines[0].config, dataset)
-    rows = split_rows(found, split)
+    rows = fixed_rows(machines[0].family, found, split)
     for note in found.notes:
         say(note)
     what = {"dataset": identity, "mixture_of": [name_of(machine) for machine in machines]}
@@ -184,10 +185,11 @@ def evaluate_mixture(
         say("the weights were fitted on these same rows: look at test for what they are worth")
     show(result)
     write_json(file, {**what, "weights_fitted_on": "valid", **result})
+    wrote(file)
     if per_example:
-        archive.write_npz(
-            file.with_suffix(".npz"), {"log_p": mix(weights, each), "log_p_each": each}
-        )
+        arrays = {"log_p": mix(weights, each), "log_p_each": each}
+        archive.write_npz(file.with_suffix(".npz"), arrays)
+        wrote(file.with_suffix(".npz"))
     return result
 
 
