@@ -17,7 +17,8 @@ USAGE = """usage: bihm-eval run=DIR|weights=FILE [split=test] [K=1000] [dataset=
                  [parzen=true] [samples=10000] [out=FILE]
 
 Estimates log p, and for BiHM log p~*, 2 log Z and log p*, of the best state of a run. Prints a small
-table and writes eval-<split>-K<K>.json into the run directory, or FILE.eval-<split>-K<K>.json.
+table, writes eval-<split>-K<K>.json into the run directory, or FILE.eval-<split>-K<K>.json, and prints
+where it is.
 
   run=DIR            a run directory of bihm-train; or
   weights=FILE       what bihm-export wrote
@@ -53,7 +54,7 @@ class Command:
 def main(argv: list[str] | None = None) -> None:
     """The console script."""
     logging.basicConfig(format=f"{PROGRAM}: %(message)s")
-    with exits.command(PROGRAM):
+    with exits.command(PROGRAM, "lower K"):
         command = parse(argv, Command, PROGRAM, USAGE)
         if (command.run is None) == (command.weights is None):
             raise ConfigError("give one of run=DIR and weights=FILE")
@@ -82,6 +83,7 @@ def main(argv: list[str] | None = None) -> None:
             "out": command.out,
             "show": lambda block: print("\n".join(table({command.split: block})), flush=True),
             "report": _report,
+            "wrote": print,
             "say": lambda line: print(f"{PROGRAM}: {line}", file=sys.stderr),
         }
         if command.parzen or not trained.family.has_likelihood:

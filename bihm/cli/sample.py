@@ -31,6 +31,14 @@ into the run directory, with a picture samples-<method>.png where the data are i
   K=10               chain: proposals for h in each sweep, the present one among them, and for x where
                      p(x | h_1) is of type darn or nade
 
+What it prints of how the sampler did:
+
+  acceptance         chain: how often a proposal for x was taken; near 0 the chains hardly moved: more
+                     sweeps, or a larger K
+  ess                how even the weights are, 100 % where all are equal: resample: of the proposals, of
+                     which ess times proposals count; chain: of the K proposals for h
+  distinct           resample: how many of the samples differ from each other
+
 Inpainting: complete rows of the data, of which some pixels are observed, by the model's p, or its p* if
 it is BiHM. It uses the chain, for every model and every type of layer, and writes samples-inpaint.npz (x:
 the completed rows, data: the rows themselves, observed: 0/1 for each pixel) and a picture whose tiles

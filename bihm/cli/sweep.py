@@ -31,6 +31,7 @@ class Folders(Callback):
     """Hydra's hooks before it makes folders: the only place that knows a sweep's, and what is new."""
 
     sweep: Path | None = None
+    key = ""  # what chose the folder, once it is known
     new: tuple[Path, ...] = ()  # innermost first
     jobs: ClassVar[
         dict[tuple[str, ...], str]
@@ -38,11 +39,15 @@ class Folders(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Remember what of a run's directory is not there yet."""
+        Folders.key = "hydra.run.dir"
         Folders.new = _missing(Path(os.path.abspath(config.hydra.run.dir)) / "train.log")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Remember where the jobs will be, whichever launcher runs them."""
-        Folders.sweep = Path(os.path.abspath(config.hydra.sweep.dir))
+        Folders.key, Folders.sweep = (
+            "hydra.sweep.dir",
+            Path(os.path.abspath(config.hydra.sweep.dir)),
+        )
         Folders.new = _missing(Folders.sweep / "multirun.yaml")
         shutil.rmtree(Folders.sweep / JOBS, ignore_errors=True)
 
@@ -52,7 +57,7 @@ HOOKS = {"folders": {"_target_": f"{Folders.__module__}.{Folders.__qualname__}"}
 
 def register() -> None:
     """Add the hooks to Hydra's configuration, from code: no YAML of ours names a class."""
-    Folders.sweep, Folders.new, Folders.jobs = None, (), {}
+    Folders.sweep, Folders.key, Folders.new, Folders.jobs = None, "", (), {}
     ConfigStore.instance().store("sweep", HOOKS, group="hydra/callbacks")
 
 

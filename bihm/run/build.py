@@ -22,10 +22,10 @@ from bihm.machine.minibatches import ChunkPlan, plan_epoch
 from bihm.machine.optimizer import Optimizer, make_optimizer
 from bihm.machine.training_step import TrainState, init_state
 from bihm.run.families import family_of
+from bihm.run.limits import check_draws, check_steps
 from bihm.types import Array, Float
 
 MOST_WEIGHTS = 10**9  # larger ones are typing errors, and would fill the memory before they fail
-MOST_STEPS = 2**31  # a step is counted in 32 bits
 LONGEST_CHUNK = 100  # steps between two looks at the clock and at signals
 
 
@@ -127,19 +127,11 @@ def make_run(config: Config) -> Run:
         mean = on_device(dataset.train.mean(axis=0) / (255 if dataset.grey else 1))
     structure, params, optimizer = make_parts(config, mean)
     plan = plan_epoch(len(dataset.train), config.batch_size, LONGEST_CHUNK)
-    _check_steps(config, plan)
+    check_steps(config, phases(config), plan.steps_per_epoch)
+    check_draws(config, phases(config))
     every = config.eval.every or _evaluation_period(config, dataset, plan)
     keys = make_keys(config.seed)
     return Run(config, family_of(config), dataset, structure, params, optimizer, plan, keys, every)
-
-
-def _check_steps(config: Config, plan: ChunkPlan) -> None:
-    steps = sum(phase.epochs or 0 for phase in phases(config)) * plan.steps_per_epoch
-    if steps >= MOST_STEPS:
-        raise ConfigError(
-            f"epochs={config.epochs} of {plan.steps_per_epoch} steps each make {steps:.1e} steps in "
-            "all; they must be below 2**31: max_seconds ends a run by time"
-        )
 
 
 def make_keys(seed: int) -> Keys:

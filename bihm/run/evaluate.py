@@ -32,13 +32,14 @@ def evaluate(
     show: Callable[[dict[str, Any]], None] = lambda result: None,
     report: Report = lambda done, total: None,
     say: Callable[[str], None] = lambda line: None,
+    wrote: Callable[[Path], None] = lambda path: None,
 ) -> dict[str, Any]:
     """Estimate a machine again, on any split of any dataset of its width.
 
     Writes `eval-<split>-K<K>.json` (with the dataset's name in it, when that is another one) to where the
     machine's files go, or to the file or folder `out`, and with `per_example` a `.npz` beside it with one
     value per row. `show` is given the result before anything is written; `say` is told, a line each,
-    which rows of a user's file these are.
+    which rows of a user's file these are, and `wrote` each file when it is there.
 
     Raises:
         ConfigError: a dataset of another width, or estimates of another one in the place of these.
@@ -60,8 +61,10 @@ def evaluate(
     show(result)  # whatever becomes of the files
     cut = {} if found.cut is None else {"cut": found.cut}
     write_json(file, {"dataset": identity, **cut, **result})
+    wrote(file)
     if per_example:
         archive.write_npz(file.with_suffix(".npz"), per_example_arrays(estimates, log_z))
+        wrote(file.with_suffix(".npz"))
     return result
 
 
@@ -76,6 +79,7 @@ def evaluate_parzen(
     show: Callable[[dict[str, Any]], None] = lambda result: None,
     report: Report = lambda done, total: None,
     say: Callable[[str], None] = lambda line: None,
+    wrote: Callable[[Path], None] = lambda path: None,
 ) -> dict[str, Any]:
     """The Parzen estimate of a split as real numbers in [0, 1]: `eval-<split>-parzen.json`.
 
@@ -98,6 +102,7 @@ def evaluate_parzen(
     show(blocks[split])
     cut = {} if found.cut is None else {"cut": found.cut}
     write_json(file, {"dataset": identity, **cut, **blocks[split]})
+    wrote(file)
     return blocks[split]
 
 

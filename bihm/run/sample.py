@@ -14,6 +14,8 @@ from bihm.run.load import read_run
 from bihm.run.masks import Layout
 from bihm.run.trained import TrainedMachine
 
+BETWEEN_TRIPLES = 4  # drawn pixels; within one there is a line of one pixel
+
 
 class SavedSamples(NamedTuple):
     """Samples, uint8 (n, visible), how the sampler did (fractions), and the files written."""
@@ -81,4 +83,5 @@ def _picture(x: np.ndarray, given: Given | None, layout: Layout) -> bytes:
     strips = [layout.images(rows.astype(np.float64)) for rows in (given.rows, known, x)]
     line = np.full((len(x), layout.shape[0], 1), GAP_GREY / 255)
     wide = np.concatenate([strips[0], line, strips[1], line, strips[2]], axis=2)
-    return sample_grid(wide.reshape(len(x), -1), wide.shape[1:], column_major=False).png
+    flat = wide.reshape(len(x), -1)
+    return sample_grid(flat, wide.shape[1:], column_major=False, apart=BETWEEN_TRIPLES).png

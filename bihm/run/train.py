@@ -33,6 +33,7 @@ from bihm.runtime import arithmetic, computed_instead
 from bihm.signals import StopRequest, stop_request
 
 log = logging.getLogger("bihm")
+ADAMS_PENALTY = 1e15
 
 
 @disk_refusals()
@@ -110,10 +111,16 @@ def _train(run: Run, directory: Path, interactive: bool, stop: StopRequest) -> d
 
 def _remedy(config: Config) -> str:
     """What keeps the numbers of a run from breaking."""
-    clip = config.optim.clip
+    clip, optim = config.optim.clip, config.optim
     bound = "set optim.clip, as optim.clip=1" if clip is None else f"optim.clip (now {clip:g})"
     rates = {f"{phase.lr:g}" for phase in phases(config)}
-    return f"lower optim.lr (now {', then '.join(sorted(rates))}) or {bound}"
+    lower = f"lower optim.lr (now {', then '.join(sorted(rates))}) or {bound}"
+    # Adam's steps are no longer for a larger penalty, but the squares of its gradient leave float32.
+    most = ADAMS_PENALTY if optim.name == "adam" else 1 / max(p.lr or 0 for p in phases(config))
+    for name, penalty in (("l2", optim.l2), ("l1", optim.l1)):
+        if penalty >= most:
+            return f"lower optim.{name} (now {penalty:g}), which alone breaks them, or {lower}"
+    return lower
 
 
 def _logged(start: Checkpoint | None) -> tuple[int, int] | tuple[()]:

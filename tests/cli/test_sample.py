@@ -106,6 +106,12 @@ def test_inpainting_keeps_what_is_observed(run, bars):
     assert not np.array_equal(got["data"], rows[:5])  # shuffled
     picture = np.asarray(Image.open(bars / "samples-inpaint.png"))
     assert set(np.unique(picture)) == {0, 128, 208, 255}
+    # A line of one pixel within a triple (each 4 x 4 pixels, drawn as 7 x 7), four between two of them.
+    line = [0] * 28 + [1] * 7 + [0] * 28 + [1] * 7 + [0] * 28
+    apart = (picture == 208).all(axis=0).astype(int).tolist()
+    assert apart == [1] * 28 + line + [1] * 28 + line + [1] * 28 + line + [1] * 28
+    rows = (picture == 208).all(axis=1).astype(int).tolist()
+    assert rows == [1] * 28 + [0] * 28 + [1] * 28 + [0] * 28 + [1] * 28
 
 
 def test_samples_are_those_of_the_best_state_and_need_no_data(run, bars, monkeypatch):

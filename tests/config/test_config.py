@@ -95,7 +95,7 @@ WRONG = {
     "+lrr=1": "there is no key 'lrr'",
     "+model.foo=1": "there is no key 'model.foo'",
     "optim.rl=1": "did you mean 'optim.lr'",
-    "depth=abc": "depth=abc: Value 'abc'",
+    "depth=abc": "depth=abc: a whole number is due, got abc",
     "depth=true": "depth",
     "K=2.5": "K=2.5",
     "model=foo": "choose one of bihm, rws, targetprop, wake_sleep",
