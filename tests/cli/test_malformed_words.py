@@ -141,7 +141,11 @@ VALUES = [
 ]
 
 CHOICES = [
-    (T + "model=foo", 2, "model=foo: there is no such option; choose one of bihm, rws, targetprop, wake_sleep"),
+    (
+        T + "model=foo",
+        2,
+        "there is no such option; choose one of bihm, rws, targetprop, wake_sleep",
+    ),
     (T + "model=", 2, "model=: there is no such option"),
     (T + "model=null", 2, "model=null: give the name of one"),
     (T + "model=[bihm,rws]", 2, "model=[bihm,rws]: give the name of one"),
@@ -251,7 +255,7 @@ RUNS = [
     (S.strip(), 2, "run=... is missing; `bihm-sample --help` shows all keys"),
     (S + "run=nothing", 2, "run=nothing is not a run directory"),
     (S + "run=a n=1.5", 2, "n must be a whole number, got '1.5'"),
-    (S + "run=a method=gibbs", 2, "method must be one of ancestral, resample, chain, generate, got 'gibbs'"),
+    (S + "run=a method=gibbs", 2, "one of ancestral, resample, chain, generate, got 'gibbs'"),
     (S + "run=a sweps=3", 2, "there is no key 'sweps'; did you mean 'sweeps'?"),
     ([S.strip(), "run=a", "mask"], 2, "mask needs a value: mask=..."),
     ([S.strip(), "run=a", "\x1b[2J=3"], 2, r"there is no key '\x1b[2J'"),

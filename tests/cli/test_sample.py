@@ -131,7 +131,11 @@ MISTAKES = [
     (["n=99999999999"], 2, "n must be at most 10000000, got 99999999999"),
     (["n=1.5"], 2, "n must be a whole number, got '1.5'"),
     (["methd=chain"], 2, "there is no key 'methd'; did you mean 'method'?"),
-    (["method=gibbs"], 2, "method must be one of ancestral, resample, chain, generate, got 'gibbs'"),
+    (
+        ["method=gibbs"],
+        2,
+        "method must be one of ancestral, resample, chain, generate, got 'gibbs'",
+    ),
     (["sweeps=9"], 2, "sweeps has no meaning with method=ancestral; it belongs to chain"),
     (["method=chain", "proposals=9"], 2, "proposals has no meaning with method=chain"),
     (["method=resample", "mask=left"], 2, "mask has no meaning with method=resample"),
