@@ -27,6 +27,9 @@ table and writes eval-<split>-K<K>.json into the run directory, or FILE.eval-<sp
                      one without splits is cut 80/10/10, always the same way, and split= is a part of it
   per_example=true   also write eval-<split>-K<K>.npz with one value for each row, in the split's order
   out=FILE           where to, a .json, or in which folder; arrays go beside it
+
+Beside each estimate stands the share of rows whose k-hat is above 0.7 (Pareto smoothed importance
+sampling): where those are many, the estimate is too low, and a line says so.
 """
 
 

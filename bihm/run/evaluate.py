@@ -10,7 +10,7 @@ from bihm.config import Config
 from bihm.data import Dataset, archive
 from bihm.data import load as load_dataset
 from bihm.errors import ConfigError, DataError, disk_refusals
-from bihm.records.results import block_of, per_example_arrays
+from bihm.records.results import block_of, doubts, per_example_arrays
 from bihm.records.run_files import place, read_json, write_json
 from bihm.run.build import has_p_star, split_rows
 from bihm.run.splits import Report
@@ -35,7 +35,7 @@ def evaluate(
     Writes `eval-<split>-K<K>.json` (with the dataset's name in it, when that is another one) to where the
     machine's files go, or to the file or folder `out`, and with `per_example` a `.npz` beside it with one
     value per row. `show` is given the result before anything is written; `say` is told, a line each,
-    which rows of a user's file these are.
+    which rows of a user's file these are, and where the estimates are not to be believed.
 
     Raises:
         ConfigError: a dataset of another width, or estimates of another one in the place of these.
@@ -52,6 +52,8 @@ def evaluate(
     estimates = machine.estimates(rows, K, split=split, report=report)
     result = block_of(estimates, K, log_z)
     show(result)  # whatever becomes of the files
+    for doubt in doubts(result):
+        say(doubt)
     cut = {} if found.cut is None else {"cut": found.cut}
     write_json(file, {"dataset": identity, **cut, **result})
     if per_example:

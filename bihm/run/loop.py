@@ -159,9 +159,12 @@ class TrainingLoop:
             self.valid_rows,
             config.eval.K,
             block=block,
+            k_hat=False,
             report=self.heed_signals,
         )
         for name, values in estimates._asdict().items():
+            if values is None:
+                continue
             scalars[f"valid/{name}"], sem = mean_and_sem(values)
             if name.startswith("log"):
                 scalars[f"valid/{name}_sem"] = sem

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 import jax
@@ -10,11 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from bihm.config import Config
+from bihm.kernels.numerics import on_device
+from bihm.machine import tails
 from bihm.machine.likelihood import (
     Estimates,
     LogZ,
+    Stretch,
+    blocks_at_once,
     estimate_tile,
     log_z_tile,
+    no_weights,
     summarise_log_z,
 )
 from bihm.machine.machine import Params, Structure
@@ -72,9 +78,13 @@ def estimate_split(
     K: int,
     *,
     block: int | None = None,
+    k_hat: bool = True,
     report: Report = _silent,
 ) -> Estimates:
-    """Estimate every row of a split, in its order; the last tile is padded with zeros, then cut."""
+    """Estimate every row of a split, in its order; the last tile is padded with zeros, then cut.
+
+    Without `k_hat` its fields are None.
+    """
     block = block_size(K) if block is None else block
     height = min(len(rows), max(1, TILE // block))
 
@@ -82,14 +92,35 @@ def estimate_split(
         tile = rows[i * height : (i + 1) * height]
         x = np.zeros((height, rows.shape[1]), np.float32)
         x[: len(tile)] = tile
-        tile_key = jax.random.fold_in(key, i)
-        estimates = estimate_tile(
-            tile_key, structure, params, jnp.asarray(x), jnp.asarray(K, jnp.int32), block=block
-        )
-        return [np.asarray(values)[: len(tile)] for values in estimates]
+        largest = tails.Largest(len(tile), K)
+        stretches = _stretches(jax.random.fold_in(key, i), structure, params, x, K, block)
+        before = next(stretches)
+        for after in stretches:  # the device works on it while the host looks at the one before
+            if k_hat:
+                largest.add(np.asarray(before.log_w).T[: len(tile)])
+            before = after
+        values = [np.asarray(field)[: len(tile)] for field in before.estimates[:4]]
+        if k_hat:
+            largest.add(np.asarray(before.log_w).T[: len(tile)])
+            values += [tails.k_hat(largest.log_w), tails.k_hat(largest.log_w, 0.5)]
+        return values
 
     parts = _each_tile(estimate, -(-len(rows) // height), report)
     return Estimates(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def _stretches(
+    key: PRNGKey, structure: Structure, params: Params, x: np.ndarray, K: int, block: int
+) -> Iterator[Stretch]:
+    """All K samples of a tile, one stretch after another; the last holds the estimates."""
+    rows, sums = on_device(x), no_weights(len(x))
+    number = partial(jnp.asarray, dtype=jnp.int32)
+    for first in range(0, -(-K // block), blocks_at_once(block)):
+        stretch = estimate_tile(
+            key, structure, params, rows, sums, number(first), number(K), block=block
+        )
+        sums = stretch.sums
+        yield stretch
 
 
 def estimate_log_z(

@@ -41,6 +41,19 @@ def test_the_k_of_the_run_gives_its_numbers_again(run, uninterrupted):
     assert saved == {"dataset": "bars", **uninterrupted[1]["test"]}
 
 
+def test_every_estimate_comes_with_how_far_to_believe_it(run, tmp_path, capsys):
+    """The run's q is hardly trained: the weights of many of the 80 rows have heavy tails."""
+    evaluate_main([f"run={run}", "K=100", "per_example=true", f"out={tmp_path}"])
+    out, err = capsys.readouterr()
+    block = json.loads((tmp_path / "eval-test-K100.json").read_text())
+    arrays = np.load(tmp_path / "eval-test-K100.npz")
+    for name in ("k_hat_p", "k_hat_p_star"):
+        assert block[f"high_{name}"] == np.mean(arrays[name] > 0.7)
+        assert len(arrays[name]) == len(arrays["log_p"])
+    assert f"k-hat p > 0.7: {100 * block['high_k_hat_p']:.1f} %" in out
+    assert ("log p may be understated" in err) == (block["high_k_hat_p"] > 0.1)
+
+
 def test_an_import_is_a_dataset_like_any_other(run, tmp_path):
     import_file(rows_of(tmp_path / "rows.npy"), "mine")
     by_name = evaluate(read_run(run), split="test", K=5, dataset="mine")
