@@ -63,7 +63,18 @@ def table(blocks: dict[str, dict[str, Any]]) -> list[str]:
             if block.get(name) is not None:
                 parts.append(f"k-hat {model} > {tails.HIGH}: {100 * block[name]:.1f} %")
         lines.append("  ".join(parts))
+        if "sandwich" in block:
+            lines.append(_sandwich_line(block["sandwich"]))
     return lines
+
+
+def _sandwich_line(block: dict[str, Any]) -> str:
+    lower, upper, gap = (
+        f"{number(block[name]['mean'])} +- {_error(block[name]['sem'])}"
+        for name in ("lower", "upper", "gap")
+    )
+    rows = f"sandwich {block['examples']} dreamt rows, K={block['K']}"
+    return f"{rows}:  log_p from {lower} to {upper}  gap {gap}"
 
 
 def doubts(block: dict[str, Any]) -> list[str]:

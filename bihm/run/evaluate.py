@@ -13,6 +13,7 @@ from bihm.errors import ConfigError, DataError, disk_refusals
 from bihm.records.results import block_of, doubts, per_example_arrays
 from bihm.records.run_files import place, read_json, write_json
 from bihm.run.build import has_p_star, split_rows
+from bihm.run.sandwich import sandwich_block, sandwich_rows
 from bihm.run.splits import Report
 from bihm.run.trained import TrainedMachine
 
@@ -25,6 +26,7 @@ def evaluate(
     K: int,
     dataset: str | None = None,
     per_example: bool = False,
+    sandwich: bool = False,
     out: str | None = None,
     show: Callable[[dict[str, Any]], None] = lambda result: None,
     report: Report = lambda done, total: None,
@@ -34,7 +36,8 @@ def evaluate(
 
     Writes `eval-<split>-K<K>.json` (with the dataset's name in it, when that is another one) to where the
     machine's files go, or to the file or folder `out`, and with `per_example` a `.npz` beside it with one
-    value per row. `show` is given the result before anything is written; `say` is told, a line each,
+    value per row. With `sandwich` the result also has the two estimates of log p on rows that the machine
+    dreamt. `show` is given the result before anything is written; `say` is told, a line each,
     which rows of a user's file these are, and where the estimates are not to be believed.
 
     Raises:
@@ -51,6 +54,8 @@ def evaluate(
     log_z = machine.two_log_z() if has_p_star(machine.config) else None
     estimates = machine.estimates(rows, K, split=split, report=report)
     result = block_of(estimates, K, log_z)
+    if sandwich:
+        result["sandwich"] = sandwich_block(sandwich_rows(machine, K, report=report), K)
     show(result)  # whatever becomes of the files
     for doubt in doubts(result):
         say(doubt)

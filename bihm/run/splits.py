@@ -34,7 +34,7 @@ Report = Callable[[int, int], None]  # told how many of how many tiles are done
 Result = TypeVar("Result")
 
 
-def _silent(done: int, total: int) -> None:
+def silent(done: int, total: int) -> None:
     del done, total
 
 
@@ -57,7 +57,7 @@ def _streams() -> int:
     return min(STREAMS, os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
 
 
-def _each_tile(estimate: Callable[[int], Result], tiles: int, report: Report) -> Iterator[Result]:
+def each_tile(estimate: Callable[[int], Result], tiles: int, report: Report) -> Iterator[Result]:
     """The results of all tiles, in their order."""
     yield estimate(0)  # compiled once, before several threads ask for it
     report(1, tiles)
@@ -79,7 +79,7 @@ def estimate_split(
     *,
     block: int | None = None,
     k_hat: bool = True,
-    report: Report = _silent,
+    report: Report = silent,
 ) -> Estimates:
     """Estimate every row of a split, in its order; the last tile is padded with zeros, then cut.
 
@@ -105,7 +105,7 @@ def estimate_split(
             values += [tails.k_hat(largest.log_w), tails.k_hat(largest.log_w, 0.5)]
         return values
 
-    parts = _each_tile(estimate, -(-len(rows) // height), report)
+    parts = each_tile(estimate, -(-len(rows) // height), report)
     return Estimates(*map(np.concatenate, zip(*parts, strict=True)))
 
 
@@ -129,7 +129,7 @@ def estimate_log_z(
     params: Params,
     outer: int,
     inner: int,
-    report: Report = _silent,
+    report: Report = silent,
 ) -> LogZ:
     """Estimate 2 log Z from `outer` samples of p with `inner` samples of q each."""
     height = min(outer, max(1, TILE // inner))
@@ -138,12 +138,12 @@ def estimate_log_z(
         tile_key = jax.random.fold_in(key, i)
         return np.asarray(log_z_tile(tile_key, structure, params, outer=height, inner=inner))
 
-    terms = list(_each_tile(estimate, -(-outer // height), report))
+    terms = list(each_tile(estimate, -(-outer // height), report))
     return summarise_log_z(np.concatenate(terms)[:outer], inner)
 
 
 def final_log_z(
-    config: Config, keys: Keys, structure: Structure, params: Params, report: Report = _silent
+    config: Config, keys: Keys, structure: Structure, params: Params, report: Report = silent
 ) -> LogZ | None:
     """2 log Z with the final number of samples; None for a rule without p*."""
     if not has_p_star(config):

@@ -13,6 +13,7 @@ from bihm.data import import_file, load
 from bihm.errors import ConfigError, DataError
 from bihm.run.evaluate import evaluate
 from bihm.run.load import read_run
+from bihm.run.sandwich import sandwich_rows
 from bihm.run.train import train
 
 
@@ -52,6 +53,22 @@ def test_every_estimate_comes_with_how_far_to_believe_it(run, tmp_path, capsys):
         assert len(arrays[name]) == len(arrays["log_p"])
     assert f"k-hat p > 0.7: {100 * block['high_k_hat_p']:.1f} %" in out
     assert ("log p may be understated" in err) == (block["high_k_hat_p"] > 0.1)
+
+
+def test_a_sandwich_stands_beside_the_estimates(run, tmp_path, capsys):
+    evaluate_main([f"run={run}", "K=7", "sandwich=true", f"out={tmp_path}"])
+    line = capsys.readouterr().out.splitlines()[1]
+    found = json.loads((tmp_path / "eval-test-K7.json").read_text())["sandwich"]
+    assert (found["examples"], found["K"]) == (1000, 7)
+    assert found["upper"]["mean"] - found["lower"]["mean"] == pytest.approx(found["gap"]["mean"])
+    assert line.startswith("sandwich 1000 dreamt rows, K=7:  log_p from ")
+    assert line.endswith(f"gap {found['gap']['mean']:.3f} +- {found['gap']['sem']:.3f}")
+    rows = sandwich_rows(read_run(run), 7, 33)  # a number that no tile divides
+    assert rows.x.shape == (33, 16)
+    assert rows.lower.shape == rows.upper.shape == (33,)
+    assert (rows.lower != rows.upper).all()
+    other = sandwich_rows(read_run(run), 7, 33, seed=5)
+    assert (other.x != rows.x).any()
 
 
 def test_an_import_is_a_dataset_like_any_other(run, tmp_path):

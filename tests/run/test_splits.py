@@ -13,7 +13,7 @@ from bihm.machine import tails
 from bihm.machine.likelihood import log_weights
 from bihm.machine.machine import bind, split
 from bihm.run import splits
-from bihm.run.splits import _each_tile, estimate_split
+from bihm.run.splits import each_tile, estimate_split
 
 
 @pytest.mark.parametrize("streams", [1, 3])
@@ -56,7 +56,7 @@ def test_reports_come_in_order_and_in_the_callers_thread():
     def report(done, total):
         seen.append((done, total, threading.current_thread() is threading.main_thread()))
 
-    assert list(_each_tile(lambda i: i * i, 5, report)) == [0, 1, 4, 9, 16]
+    assert list(each_tile(lambda i: i * i, 5, report)) == [0, 1, 4, 9, 16]
     assert seen == [(i, 5, True) for i in range(1, 6)]
 
 
@@ -76,7 +76,7 @@ def test_whoever_stops_at_a_report_does_not_wait_for_the_other_tiles(monkeypatch
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        list(_each_tile(estimate, 100, report))
+        list(each_tile(estimate, 100, report))
     assert sorted(finished) == [0, 1]
     go_on.set()
     for thread in threading.enumerate():
@@ -92,7 +92,7 @@ def test_an_error_in_a_tile_is_the_callers():
         return i
 
     with pytest.raises(FloatingPointError, match="here"):
-        list(_each_tile(estimate, 5, lambda done, total: None))
+        list(each_tile(estimate, 5, lambda done, total: None))
 
 
 class Calls:
