@@ -13,7 +13,7 @@ from bihm.records.run_files import require_run
 
 PROGRAM = "bihm-eval"
 USAGE = """usage: bihm-eval run=DIR|weights=FILE [split=test] [K=1000] [dataset=NAME] [per_example=true]
-                 [sandwich=true] [out=FILE]
+                 [sandwich=true] [repeats=R] [out=FILE]
 
 Estimates log p, and for BiHM log p~*, 2 log Z and log p*, of the best state of a run. Prints a small
 table and writes eval-<split>-K<K>.json into the run directory, or FILE.eval-<split>-K<K>.json.
@@ -28,6 +28,8 @@ table and writes eval-<split>-K<K>.json into the run directory, or FILE.eval-<sp
   per_example=true   also write eval-<split>-K<K>.npz with one value for each row, in the split's order
   sandwich=true      also dream 1000 rows, whose true latents are known, and estimate their log p from
                      below and from above: on them the lower estimate lacks at most the gap, in the mean
+  repeats=5          estimate with so many seeds, the run's own and those after it: then there are 95 %
+                     intervals, errors over rows and over samples, and what K x repeats samples give
   out=FILE           where to, a .json, or in which folder; arrays go beside it
 
 Beside each estimate stands the share of rows whose k-hat is above 0.7 (Pareto smoothed importance
@@ -46,6 +48,7 @@ class Command:
     dataset: str | None = None
     per_example: bool = False
     sandwich: bool = False
+    repeats: int = 1
     out: str | None = None
 
 
@@ -78,6 +81,7 @@ def main(argv: list[str] | None = None) -> None:
             dataset=command.dataset,
             per_example=command.per_example,
             sandwich=command.sandwich,
+            repeats=command.repeats,
             out=command.out,
             show=lambda block: print("\n".join(table({command.split: block})), flush=True),
             report=_report,

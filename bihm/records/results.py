@@ -63,8 +63,25 @@ def table(blocks: dict[str, dict[str, Any]]) -> list[str]:
             if block.get(name) is not None:
                 parts.append(f"k-hat {model} > {tails.HIGH}: {100 * block[name]:.1f} %")
         lines.append("  ".join(parts))
+        if "repeats" in block:
+            lines += _interval_lines(block)
         if "sandwich" in block:
             lines.append(_sandwich_line(block["sandwich"]))
+    return lines
+
+
+def _interval_lines(block: dict[str, Any]) -> list[str]:
+    """A line for each likelihood that was estimated several times: its interval, and whence its error."""
+    lines = []
+    for name in ("log_p", "log_p_tilde_star", "log_p_star"):
+        if name in block:
+            one = block[name]
+            lines.append(
+                f"{name} by {block['repeats']} seeds: {number(one['corrected'])} without most of its bias, "
+                f"95 % {number(one['low'])} to {number(one['high'])}  "
+                f"+- {number(one['sem_rows'])} over rows, {number(one['sem_samples'])} over samples  "
+                f"bias: {one['bias']}"
+            )
     return lines
 
 

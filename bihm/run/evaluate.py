@@ -12,7 +12,8 @@ from bihm.data import load as load_dataset
 from bihm.errors import ConfigError, DataError, disk_refusals
 from bihm.records.results import block_of, doubts, per_example_arrays
 from bihm.records.run_files import place, read_json, write_json
-from bihm.run.build import has_p_star, split_rows
+from bihm.run.build import split_rows
+from bihm.run.repeats import repeat, repeats_block, spread_of_rows
 from bihm.run.sandwich import sandwich_block, sandwich_rows
 from bihm.run.splits import Report
 from bihm.run.trained import TrainedMachine
@@ -27,6 +28,7 @@ def evaluate(
     dataset: str | None = None,
     per_example: bool = False,
     sandwich: bool = False,
+    repeats: int = 1,
     out: str | None = None,
     show: Callable[[dict[str, Any]], None] = lambda result: None,
     report: Report = lambda done, total: None,
@@ -37,7 +39,8 @@ def evaluate(
     Writes `eval-<split>-K<K>.json` (with the dataset's name in it, when that is another one) to where the
     machine's files go, or to the file or folder `out`, and with `per_example` a `.npz` beside it with one
     value per row. With `sandwich` the result also has the two estimates of log p on rows that the machine
-    dreamt. `show` is given the result before anything is written; `say` is told, a line each,
+    dreamt; with `repeats` the numbers are means over so many seeds, with errors over rows and over samples.
+    `show` is given the result before anything is written; `say` is told, a line each,
     which rows of a user's file these are, and where the estimates are not to be believed.
 
     Raises:
@@ -51,9 +54,10 @@ def evaluate(
         say(note)
     if found.cut is not None:
         say(f"split={split} means {len(rows)} of those rows")
-    log_z = machine.two_log_z() if has_p_star(machine.config) else None
-    estimates = machine.estimates(rows, K, split=split, report=report)
-    result = block_of(estimates, K, log_z)
+    repeated = repeat(machine, rows, K, repeats, split, report)
+    result = block_of(repeated.mean, K, repeated.log_z)
+    if repeats > 1:
+        result |= repeats_block(repeated)
     if sandwich:
         result["sandwich"] = sandwich_block(sandwich_rows(machine, K, report=report), K)
     show(result)  # whatever becomes of the files
@@ -62,7 +66,10 @@ def evaluate(
     cut = {} if found.cut is None else {"cut": found.cut}
     write_json(file, {"dataset": identity, **cut, **result})
     if per_example:
-        archive.write_npz(file.with_suffix(".npz"), per_example_arrays(estimates, log_z))
+        arrays = per_example_arrays(repeated.mean, repeated.log_z)
+        if repeats > 1:
+            arrays |= spread_of_rows(repeated)
+        archive.write_npz(file.with_suffix(".npz"), arrays)
     return result
 
 

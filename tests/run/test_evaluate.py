@@ -71,6 +71,31 @@ def test_a_sandwich_stands_beside_the_estimates(run, tmp_path, capsys):
     assert (other.x != rows.x).any()
 
 
+def test_repeats_are_the_numbers_of_the_seeds_that_follow(run, tmp_path, capsys):
+    words = [f"run={run}", "K=7", "repeats=3", "per_example=true", f"out={tmp_path}"]
+    evaluate_main(words)
+    out = capsys.readouterr().out.splitlines()
+    block = json.loads((tmp_path / "eval-test-K7.json").read_text())
+    machine = read_run(run)
+    rows = machine.rows("test")
+    each = np.stack([machine.log_p(rows, 7, seed=seed) for seed in range(3)])
+    assert block["repeats"] == 3
+    assert block["log_p"]["mean"] == pytest.approx(each.mean())
+    assert block["two_log_z"]["outer"] == 900
+    arrays = np.load(tmp_path / "eval-test-K7.npz")
+    np.testing.assert_allclose(arrays["log_p"], each.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(
+        arrays["log_p_sem"], each.std(axis=0, ddof=1) / np.sqrt(3), rtol=1e-4
+    )
+    assert out[1].startswith("log_p by 3 seeds: ")
+    assert out[1].endswith("bias: low")
+    assert "high by about" in out[3]
+    for wrong in ("repeats=0", "repeats=1001"):
+        with pytest.raises(SystemExit, match="2"):
+            evaluate_main([*words[:2], wrong])
+    assert "repeats must be at least 1 and at most 1000" in capsys.readouterr().err
+
+
 def test_an_import_is_a_dataset_like_any_other(run, tmp_path):
     import_file(rows_of(tmp_path / "rows.npy"), "mine")
     by_name = evaluate(read_run(run), split="test", K=5, dataset="mine")
