@@ -2,9 +2,9 @@
 
 import logging
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from bihm.cli import exits
 from bihm.cli.keyvalue import parse
@@ -22,6 +22,7 @@ table and writes eval-<split>-K<K>.json into the run directory, or FILE.eval-<sp
   weights=FILE       what bihm-export wrote
   split=test         train, valid or test
   K=1000             importance samples for each row; memory does not grow with K
+  K=[1,10,100,1000]  one pass over the largest, and a file for each
   dataset=NAME       another dataset of the same width: a name that bihm-data list shows, or a file
                      .npz .npy .mat, .csv .tsv .txt .dat .data .amat, .libsvm .svm (tables also .gz);
                      one without splits is cut 80/10/10, always the same way, and split= is a part of it
@@ -44,7 +45,7 @@ class Command:
     run: str | None = None
     weights: str | None = None
     split: Literal["train", "valid", "test"] = "test"
-    K: int = 1000
+    K: list[int] = field(default_factory=lambda: [1000])
     dataset: str | None = None
     per_example: bool = False
     sandwich: bool = False
@@ -59,34 +60,54 @@ def main(argv: list[str] | None = None) -> None:
         command = parse(argv, Command, PROGRAM, USAGE)
         if (command.run is None) == (command.weights is None):
             raise ConfigError("give one of run=DIR and weights=FILE")
-        if not 1 <= command.K < 2**31:
-            raise ConfigError(f"K must be at least 1 and below 2**31, got {command.K}")
+        check_several(command)
         if command.run is not None:
             require_run(Path(command.run))
         from bihm.runtime import configure_jax  # jax takes a second to import
 
         configure_jax()
         from bihm.records.results import table
-        from bihm.run.evaluate import evaluate
+        from bihm.run.evaluate import evaluate, evaluate_curve
         from bihm.run.load import read_run, read_weights
 
         if command.run is not None:
             trained = read_run(Path(command.run))
         else:
             trained = read_weights(Path(str(command.weights)))
-        evaluate(
-            trained,
-            split=command.split,
-            K=command.K,
-            dataset=command.dataset,
-            per_example=command.per_example,
-            sandwich=command.sandwich,
-            repeats=command.repeats,
-            out=command.out,
-            show=lambda block: print("\n".join(table({command.split: block})), flush=True),
-            report=_report,
-            say=lambda line: print(f"{PROGRAM}: {line}", file=sys.stderr),
-        )
+        common: dict[str, Any] = {
+            "split": command.split,
+            "dataset": command.dataset,
+            "per_example": command.per_example,
+            "out": command.out,
+            "show": lambda block: print("\n".join(table({command.split: block})), flush=True),
+            "report": _report,
+            "say": lambda line: print(f"{PROGRAM}: {line}", file=sys.stderr),
+        }
+        if len(command.K) > 1:
+            evaluate_curve(trained, Ks=command.K, **common)
+        else:
+            evaluate(
+                trained,
+                K=command.K[0],
+                sandwich=command.sandwich,
+                repeats=command.repeats,
+                **common,
+            )
+
+
+def check_several(command: Command) -> None:
+    """See that each K makes sense, and that several go with the rest; then put them in order.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    for K in command.K:
+        if not 1 <= K < 2**31:
+            raise ConfigError(f"K must be at least 1 and below 2**31, got {K}")
+    command.K = sorted(set(command.K))
+    for name, given in (("sandwich", command.sandwich), ("repeats", command.repeats != 1)):
+        if given and len(command.K) > 1:
+            raise ConfigError(f"{name} goes with one K, got K={command.K}")
 
 
 def _report(done: int, total: int) -> None:

@@ -40,6 +40,11 @@ class Largest:
         less = both.shape[1] - self._room
         self.log_w = both if less <= 0 else np.partition(both, less, axis=1)[:, less:]
 
+    def tail(self, K: int) -> LogWeights:
+        """Those that are the tail of K weights, and the next smaller one."""
+        less = self.log_w.shape[1] - (tail_size(K) + 1)
+        return self.log_w if less <= 0 else np.partition(self.log_w, less, axis=1)[:, less:]
+
 
 def k_hat(largest: LogWeights, power: float = 1.0) -> Float[np.ndarray, " rows"]:
     """The shape of the tail of w^power for each row; `largest` are its M largest log w, and the next one.

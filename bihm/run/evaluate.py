@@ -4,15 +4,19 @@ import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
+
+from bihm import paths
 from bihm.config import Config
 from bihm.data import Dataset, archive
 from bihm.data import load as load_dataset
 from bihm.errors import ConfigError, DataError, disk_refusals
 from bihm.records.results import block_of, doubts, per_example_arrays
 from bihm.records.run_files import place, read_json, write_json
-from bihm.run.build import split_rows
+from bihm.run.build import has_p_star, split_rows
+from bihm.run.curve import curve
 from bihm.run.repeats import repeat, repeats_block, spread_of_rows
 from bihm.run.sandwich import sandwich_block, sandwich_rows
 from bihm.run.splits import Report
@@ -48,32 +52,94 @@ def evaluate(
         DataError: data missing or damaged.
         BihmError: the folder cannot be written; that is seen before the work.
     """
-    identity, found = _find(machine.config, dataset)
-    file, rows = _file(machine, identity, split, K, out), split_rows(found, split)
-    for note in found.notes:
-        say(note)
-    if found.cut is not None:
-        say(f"split={split} means {len(rows)} of those rows")
-    repeated = repeat(machine, rows, K, repeats, split, report)
+    place = find_place(machine, split, dataset, out, [K], say)
+    repeated = repeat(machine, place.rows, K, repeats, split, report)
     result = block_of(repeated.mean, K, repeated.log_z)
     if repeats > 1:
         result |= repeats_block(repeated)
     if sandwich:
         result["sandwich"] = sandwich_block(sandwich_rows(machine, K, report=report), K)
-    show(result)  # whatever becomes of the files
-    for doubt in doubts(result):
-        say(doubt)
-    cut = {} if found.cut is None else {"cut": found.cut}
-    write_json(file, {"dataset": identity, **cut, **result})
-    if per_example:
-        arrays = per_example_arrays(repeated.mean, repeated.log_z)
-        if repeats > 1:
-            arrays |= spread_of_rows(repeated)
-        archive.write_npz(file.with_suffix(".npz"), arrays)
+    arrays = per_example_arrays(repeated.mean, repeated.log_z) if per_example else {}
+    if per_example and repeats > 1:
+        arrays |= spread_of_rows(repeated)
+    place.leave(result, arrays, show, say)
     return result
 
 
-def _find(config: Config, name: str | None) -> tuple[str, Dataset]:
+@disk_refusals()
+def evaluate_curve(
+    machine: TrainedMachine,
+    *,
+    split: str,
+    Ks: list[int],
+    dataset: str | None = None,
+    per_example: bool = False,
+    out: str | None = None,
+    show: Callable[[dict[str, Any]], None] = lambda result: None,
+    report: Report = lambda done, total: None,
+    say: Callable[[str], None] = lambda line: None,
+) -> list[dict[str, Any]]:
+    """The same at several ascending K in one pass: the first K of the samples of the largest one.
+
+    Each K has its own file, and `out` is a folder. At the largest K the numbers are those of `evaluate`.
+    """
+    if out is not None and not os.path.isdir(paths.expand(out)):
+        raise ConfigError(f"out={out} must be a folder that is there: each K has a file of its own")
+    place = find_place(machine, split, dataset, out, Ks, say)
+    log_z = machine.two_log_z() if has_p_star(machine.config) else None
+    results = []
+    for K, estimates in zip(Ks, curve(machine, place.rows, Ks, split, report), strict=True):
+        results.append(block_of(estimates, K, log_z))
+        arrays = per_example_arrays(estimates, log_z) if per_example else {}
+        place.leave(results[-1], arrays, show, say)
+    return results
+
+
+class Place(NamedTuple):
+    """Rows to estimate, whose they are, and the file for each K."""
+
+    rows: np.ndarray
+    about: dict[str, str]  # what a file of estimates says of the rows
+    files: dict[int, Path]
+
+    def leave(
+        self,
+        result: dict[str, Any],
+        arrays: dict[str, np.ndarray],
+        show: Callable[[dict[str, Any]], None],
+        say: Callable[[str], None],
+    ) -> None:
+        """Show the result for one K, say what is doubtful about it, and write its files."""
+        show(result)  # whatever becomes of the files
+        for doubt in doubts(result):
+            say(doubt)
+        file = self.files[result["K"]]
+        write_json(file, {**self.about, **result})
+        if arrays:
+            archive.write_npz(file.with_suffix(".npz"), arrays)
+
+
+def find_place(
+    machine: TrainedMachine,
+    split: str,
+    dataset: str | None,
+    out: str | None,
+    Ks: list[int],
+    say: Callable[[str], None],
+) -> Place:
+    """Read the rows, and see that their files can be written, before the work."""
+    identity, found = find_dataset(machine.config, dataset)
+    files = {K: _file(machine, identity, split, K, out) for K in Ks}
+    rows = split_rows(found, split)
+    for note in found.notes:
+        say(note)
+    if found.cut is not None:
+        say(f"split={split} means {len(rows)} of those rows")
+    cut = {} if found.cut is None else {"cut": found.cut}
+    return Place(rows, {"dataset": identity, **cut}, files)
+
+
+def find_dataset(config: Config, name: str | None) -> tuple[str, Dataset]:
     """The run's own dataset, another one, or a file; and which it is: a name or a whole path."""
     own = config.dataset
     if name is None or name == own.name:

@@ -1,8 +1,9 @@
 """The numbers of a whole split: estimates of every row, their means and errors, 2 log Z."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from functools import partial
 from typing import TypeVar
 
@@ -86,41 +87,90 @@ def estimate_split(
     Without `k_hat` its fields are None.
     """
     block = block_size(K) if block is None else block
+    (estimates,) = estimate_curve(
+        key, structure, params, rows, [K], block=block, k_hat=k_hat, report=report
+    )
+    return estimates
+
+
+def estimate_curve(
+    key: PRNGKey,
+    structure: Structure,
+    params: Params,
+    rows: np.ndarray,
+    Ks: Sequence[int],
+    *,
+    block: int,
+    k_hat: bool = True,
+    report: Report = silent,
+) -> list[Estimates]:
+    """The same for each of several ascending K, in one pass: each K has the first of the samples."""
     height = min(len(rows), max(1, TILE // block))
 
-    def estimate(i: int) -> list[np.ndarray]:
+    def estimate(i: int) -> list[list[np.ndarray]]:
         tile = rows[i * height : (i + 1) * height]
         x = np.zeros((height, rows.shape[1]), np.float32)
         x[: len(tile)] = tile
-        largest = tails.Largest(len(tile), K)
-        stretches = _stretches(jax.random.fold_in(key, i), structure, params, x, K, block)
-        before = next(stretches)
-        for after in stretches:  # the device works on it while the host looks at the one before
+        found, largest = [], tails.Largest(len(tile), Ks[-1])
+        for K, stretch, kept in _stretches(
+            jax.random.fold_in(key, i), structure, params, x, Ks, block
+        ):
+            looked = largest if kept else copy(largest)
             if k_hat:
-                largest.add(np.asarray(before.log_w).T[: len(tile)])
-            before = after
-        values = [np.asarray(field)[: len(tile)] for field in before.estimates[:4]]
-        if k_hat:
-            largest.add(np.asarray(before.log_w).T[: len(tile)])
-            values += [tails.k_hat(largest.log_w), tails.k_hat(largest.log_w, 0.5)]
-        return values
+                looked.add(np.asarray(stretch.log_w).T[: len(tile)])
+            if K is None:
+                continue
+            found.append([np.asarray(field)[: len(tile)] for field in stretch.estimates[:4]])
+            if k_hat:
+                found[-1] += [tails.k_hat(looked.tail(K), power) for power in (1.0, 0.5)]
+        return found
 
     parts = each_tile(estimate, -(-len(rows) // height), report)
-    return Estimates(*map(np.concatenate, zip(*parts, strict=True)))
+    return [
+        Estimates(*map(np.concatenate, zip(*tiles, strict=True)))
+        for tiles in zip(*parts, strict=True)
+    ]
 
 
 def _stretches(
-    key: PRNGKey, structure: Structure, params: Params, x: np.ndarray, K: int, block: int
-) -> Iterator[Stretch]:
-    """All K samples of a tile, one stretch after another; the last holds the estimates."""
-    rows, sums = on_device(x), no_weights(len(x))
+    key: PRNGKey,
+    structure: Structure,
+    params: Params,
+    x: np.ndarray,
+    Ks: Sequence[int],
+    block: int,
+) -> Iterator[tuple[int | None, Stretch, bool]]:
+    """The samples of a tile, one stretch after another: the K it ends at, if any, and whether it is kept.
+
+    A K within a block is the end of a stretch of its own, whose samples are drawn once more after it. Each
+    stretch comes when the next one is under way, so that the device works while the host looks at it.
+    """
+    rows, sums, done = on_device(x), no_weights(len(x)), 0
     number = partial(jnp.asarray, dtype=jnp.int32)
-    for first in range(0, -(-K // block), blocks_at_once(block)):
-        stretch = estimate_tile(
+
+    def work(first: int, K: int) -> Stretch:
+        return estimate_tile(
             key, structure, params, rows, sums, number(first), number(K), block=block
         )
-        sums = stretch.sums
-        yield stretch
+
+    before: tuple[int | None, Stretch, bool] | None = None
+    for K in Ks:
+        whole = K // block if K < Ks[-1] else -(-K // block)
+        while done < whole:
+            first, done = done, min(done + blocks_at_once(block), whole)
+            until = min(done * block, K)
+            stretch = work(first, until)
+            sums = stretch.sums
+            if before is not None:
+                yield before
+            before = (K if until == K else None), stretch, True
+        if done * block < K:
+            stretch = work(done, K)
+            if before is not None:
+                yield before
+            before = K, stretch, False
+    assert before is not None
+    yield before
 
 
 def estimate_log_z(

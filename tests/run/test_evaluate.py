@@ -96,6 +96,41 @@ def test_repeats_are_the_numbers_of_the_seeds_that_follow(run, tmp_path, capsys)
     assert "repeats must be at least 1 and at most 1000" in capsys.readouterr().err
 
 
+def test_several_k_are_one_pass_whose_last_is_that_of_the_largest_alone(run, tmp_path, capsys):
+    for name in ("curve", "alone"):
+        (tmp_path / name).mkdir()
+    evaluate_main([f"run={run}", "K=[40,7,22,10]", "per_example=true", f"out={tmp_path / 'curve'}"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[3] for line in lines] == ["K=7:", "K=10:", "K=22:", "K=40:"]
+    evaluate_main([f"run={run}", "K=40", f"out={tmp_path / 'alone'}"])
+    blocks = [
+        json.loads((tmp_path / "curve" / f"eval-test-K{K}.json").read_text())
+        for K in (7, 10, 22, 40)
+    ]
+    assert blocks[-1] == json.loads((tmp_path / "alone" / "eval-test-K40.json").read_text())
+    machine = read_run(run)  # it works in blocks of five
+    expected = machine.estimates(machine.rows("test"), 10)
+    arrays = np.load(tmp_path / "curve" / "eval-test-K10.npz")
+    np.testing.assert_array_equal(arrays["log_p"], np.float32(expected.log_p))
+    expected = machine.estimates(machine.rows("test"), 22)
+    arrays = np.load(tmp_path / "curve" / "eval-test-K22.npz")
+    np.testing.assert_array_equal(arrays["k_hat_p"], np.float32(expected.k_hat_p))
+    np.testing.assert_array_equal(arrays["log_p"], np.float32(expected.log_p))
+    for wrong, message in (
+        (["repeats=2"], "repeats goes with one K, got K=[1, 2]"),
+        (["sandwich=true"], "sandwich goes with one K"),
+        ([f"out={tmp_path / 'new.json'}"], "must be a folder that is there: each K has a file"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            evaluate_main([f"run={run}", "K=[1,2]", *wrong])
+        assert message in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        evaluate_main([f"run={run}", "K=[1,x]"])
+    assert (
+        "K must be a whole number, or several as [1,10,100], got '[1,x]'" in capsys.readouterr().err
+    )
+
+
 def test_an_import_is_a_dataset_like_any_other(run, tmp_path):
     import_file(rows_of(tmp_path / "rows.npy"), "mine")
     by_name = evaluate(read_run(run), split="test", K=5, dataset="mine")
