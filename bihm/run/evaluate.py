@@ -44,16 +44,16 @@ def evaluate(
     machine's files go, or to the file or folder `out`, and with `per_example` a `.npz` beside it with one
     value per row. With `sandwich` the result also has the two estimates of log p on rows that the machine
     dreamt; with `repeats` the numbers are means over so many seeds, with errors over rows and over samples.
-    `show` is given the result before anything is written; `say` is told, a line each,
-    which rows of a user's file these are, and where the estimates are not to be believed.
+    `show` is given the result before anything is written; `say` is told, a line each, which rows of a file
+    these are, and where the estimates are not to be believed.
 
     Raises:
         ConfigError: a dataset of another width, or estimates of another one in the place of these.
         DataError: data missing or damaged.
         BihmError: the folder cannot be written; that is seen before the work.
     """
-    place = find_place(machine, split, dataset, out, [K], say)
-    repeated = repeat(machine, place.rows, K, repeats, split, report)
+    where = find_place(machine, split, dataset, out, [K], say)
+    repeated = repeat(machine, where.rows, K, repeats, split, report)
     result = block_of(repeated.mean, K, repeated.log_z)
     if repeats > 1:
         result |= repeats_block(repeated)
@@ -62,7 +62,7 @@ def evaluate(
     arrays = per_example_arrays(repeated.mean, repeated.log_z) if per_example else {}
     if per_example and repeats > 1:
         arrays |= spread_of_rows(repeated)
-    place.leave(result, arrays, show, say)
+    where.leave(result, arrays, show, say)
     return result
 
 
@@ -85,13 +85,13 @@ def evaluate_curve(
     """
     if out is not None and not os.path.isdir(paths.expand(out)):
         raise ConfigError(f"out={out} must be a folder that is there: each K has a file of its own")
-    place = find_place(machine, split, dataset, out, Ks, say)
+    where = find_place(machine, split, dataset, out, Ks, say)
     log_z = machine.two_log_z() if has_p_star(machine.config) else None
     results = []
-    for K, estimates in zip(Ks, curve(machine, place.rows, Ks, split, report), strict=True):
+    for K, estimates in zip(Ks, curve(machine, where.rows, Ks, split, report), strict=True):
         results.append(block_of(estimates, K, log_z))
         arrays = per_example_arrays(estimates, log_z) if per_example else {}
-        place.leave(results[-1], arrays, show, say)
+        where.leave(results[-1], arrays, show, say)
     return results
 
 

@@ -154,8 +154,8 @@ def _stretches(
         )
 
     before: tuple[int | None, Stretch, bool] | None = None
-    for K in Ks:
-        whole = K // block if K < Ks[-1] else -(-K // block)
+    for i, K in enumerate(Ks, start=1):
+        whole = -(-K // block) if i == len(Ks) else K // block
         while done < whole:
             first, done = done, min(done + blocks_at_once(block), whole)
             until = min(done * block, K)
