@@ -167,13 +167,32 @@ def _processor_name() -> str:
     )
 
 
-def lacks_bfloat16() -> bool:
-    """Whether jax runs on a processor that is known to have no bfloat16 products, and imitates them."""
+def computed_instead(precision: str) -> str | None:
+    """In one line what the device does where it is known to have no products of this precision."""
     import jax
 
+    device = jax.devices()[0]
+    if device.platform == "cpu":
+        lacking = {"tf32"} | ({"bf16"} if _lacks_bfloat16() else set())
+    else:  # NVIDIA's have both since 8.0; of others jax does not say
+        number = re.fullmatch(r"(\d+)\.\d+", str(getattr(device, "compute_capability", "")))
+        lacking = {"tf32", "bf16"} if number and int(number[1]) < 8 else set()
+    if precision not in lacking:
+        return None
+    kind = "this processor" if device.platform == "cpu" else device.device_kind
+    if precision == "tf32":
+        return f"precision=tf32 means f32 here: {kind} has no TF32 products"
+    return (
+        f"precision=bf16 is slower than f32 here: {kind} has no bfloat16 products, "
+        "so factors are rounded to bfloat16 and multiplied in float32"
+    )
+
+
+def _lacks_bfloat16() -> bool:
+    """Whether this processor is known to have no bfloat16 products."""
     flags = {word for line in _processor() for word in line.split()}
     known = {"avx512_bf16", "amx_bf16", "bf16"}  # x86, x86, ARM
-    return jax.default_backend() == "cpu" and bool(flags) and not flags & known
+    return bool(flags) and not flags & known
 
 
 def _machine() -> str:

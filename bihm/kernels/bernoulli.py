@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from bihm.kernels.compiled import on_processor
 from bihm.kernels.numerics import in_groups, in_parts, in_rank, largest_divisor, sum_to
 from bihm.types import Array, Bits, Float
 
@@ -33,12 +34,15 @@ def _written(h: Bits[Array, "*any"]) -> Bits[Array, "*any"]:
     The compiler repeats cheap work in every loop that uses its result, but never costly work like a square
     root. (It removes `optimization_barrier` before it forms loops.) Elsewhere sqrt(1) may not be 1.
     """
-    return jnp.sqrt(h) if jax.default_backend() == "cpu" else h
+    return jnp.sqrt(h) if on_processor() else h
 
 
 @jax.custom_vjp
 def _log_prob(h: Array, a: Array) -> Array:
     h, wide = in_rank(h, a.ndim), in_rank(a, h.ndim)
+    if not on_processor():  # one sum over units joins the kernel that draws h
+        softplus = jnp.maximum(wide, 0) + jnp.log1p(jnp.exp(-jnp.abs(wide)))
+        return jnp.sum(h * wide - softplus, axis=-1)
     if _is_whole(a, h):
         return _sum_log(h * a - jnp.maximum(a, 0), a)
     linear = jnp.sum(h * wide, axis=-1)

@@ -16,6 +16,11 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
 
 
+def on_processor() -> bool:
+    """Whether programs are for a processor, where arithmetic costs, and not a card, where kernels do."""
+    return jax.default_backend() == "cpu"
+
+
 def fast_jit(function: Function, **options: Any) -> Function:
     """`jax.jit(function, **options)`, compiled with `OPTIONS` if this compiler and device take them."""
 
@@ -34,7 +39,7 @@ def fast_jit(function: Function, **options: Any) -> Function:
 @cache
 def _known_options() -> dict[str, str]:
     """An experimental option may be gone in another version, and means nothing to another device."""
-    if jax.default_backend() != "cpu":
+    if not on_processor():
         return {}
     try:
         jax.jit(lambda x: x, compiler_options=OPTIONS)(0.0)

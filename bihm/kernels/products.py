@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.experimental.layout import Layout, with_layout_constraint
 
+from bihm.kernels.compiled import on_processor
 from bihm.types import Array, Bits, Float
 
 PRECISIONS = {"f32": "highest", "tf32": "tensorfloat32", "bf16": "BF16_BF16_F32"}  # jax's names
@@ -85,8 +86,12 @@ def _affine_forward(y: Array, w: Array, b: Array) -> tuple[Array, Array]:
 def _affine_backward(y: Array, d: Array) -> tuple[None, Array, Array]:
     y, d = (x.reshape(-1, x.shape[-1]) for x in (y, d))
     y, d = _rounded(y, d)
+    if not on_processor():  # both in one kernel: 1^T d is one more row of y^T d
+        wide = jnp.concatenate([y, jnp.ones((len(y), 1), y.dtype)], axis=1)
+        d_both = jnp.matmul(wide.T, d, precision=_precision(), preferred_element_type=jnp.float32)
+        return None, d_both[:-1], d_both[-1]
     transposed, ones = y.T, jnp.ones(len(d), d.dtype)
-    if y.dtype == jnp.bfloat16 and jax.default_backend() == "cpu":
+    if y.dtype == jnp.bfloat16:
         # A processor has fast bfloat16 products, but not with columns, as which the compiler would read
         # y^T, and not of a vector: so y is transposed in memory, and 1^T d is computed eight times.
         transposed = with_layout_constraint(transposed, Layout((0, 1)))

@@ -18,18 +18,11 @@ from jaxtyping import Bool, Integer
 from bihm.errors import ConfigError
 from bihm.kernels.bernoulli import bernoulli_sample
 from bihm.kernels.numerics import ess, log_mean_exp
+from bihm.machine.layers.factorised import Factorised
 from bihm.machine.machine import HelmholtzMachine, Latents
 from bihm.types import Array, Bits, Float, PRNGKey
 
 POOL_BLOCK = 500  # candidates of a pool that are weighed at once: what bounds the memory
-
-
-@runtime_checkable
-class Factorised(Protocol):
-    """A conditional whose units are independent given its input."""
-
-    def logits(self, y: Bits[Array, "*lead inputs"]) -> Float[Array, "*lead units"]:
-        """a such that p(h_i = 1 | y) = sigmoid(a_i)."""
 
 
 @runtime_checkable

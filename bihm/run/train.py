@@ -29,7 +29,7 @@ from bihm.run.longer import changed_limits, check_exact, is_longer
 from bihm.run.loop import TrainingLoop
 from bihm.run.splits import estimate_split, final_log_z, own_block
 from bihm.run.start import hold_to_its_start, start_from
-from bihm.runtime import arithmetic, lacks_bfloat16
+from bihm.runtime import arithmetic, computed_instead
 from bihm.signals import StopRequest, stop_request
 
 log = logging.getLogger("bihm")
@@ -141,10 +141,9 @@ def _greet(run: Run, start: Checkpoint | None) -> None:
     )
     for note in dataset.notes:
         log.info("%s", note)
-    if config.precision == "bf16" and lacks_bfloat16():
-        log.warning(
-            "precision=bf16 is slower than f32 here: this processor has no bfloat16 products"
-        )
+    instead = computed_instead(config.precision)
+    if instead is not None:
+        log.warning("%s", instead)
     if start is not None:
         log.info("going on from the checkpoint of step %d", int(start.latest.step))
 

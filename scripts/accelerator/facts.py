@@ -35,7 +35,9 @@ def packages_of(folder: Path | None, place: Path) -> dict[str, str]:
     lacking = [wheel for wheel in sorted(folder.glob("*.whl")) if not has(name_of(wheel))]
     if lacking:
         install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
-        options = ["--no-cache-dir", "--disable-pip-version-check", "--target", str(place)]
+        # Python compiles what it imports; to compile all would take longer than to unpack it.
+        options = ["--no-compile", "--no-cache-dir", "--disable-pip-version-check"]
+        options += ["--target", str(place)]
         subprocess.run([*install, *options, *map(str, lacking)], check=True)
         env["PYTHONPATH"] = os.pathsep.join([env.get("PYTHONPATH", ""), str(place)])
     if (folder / "data").is_dir():

@@ -7,7 +7,7 @@ from typing import NamedTuple
 # Instructions that start nothing: they name memory, or end what another one began.
 NOTHING = {
     "parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "add-dependency",
-    "opt-barrier", "partition-id", "replica-id", "copy-done", "async-done", "async-update",
+    "opt-barrier", "partition-id", "replica-id", "copy-done", "fusion-done", "async-done", "async-update",
 }  # fmt: skip
 HEAD = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\) -> .* \{$")
 LINE = re.compile(r"^\s+(?:ROOT )?%?([\w.\-]+) = (.*)$")
@@ -94,7 +94,9 @@ def kind_of(one: Instruction) -> str:
         is_product = any(word in target[1].lower() for word in ("gemm", "cublas", "matmul", "dot"))
         return "product (library)" if is_product else target[1]
     if one.operation != "fusion":
-        return {"dot": "product", "copy-start": "copy"}.get(one.operation, one.operation)
+        return {"dot": "product", "copy-start": "copy", "fusion-start": "fusion"}.get(
+            one.operation, one.operation
+        )
     computation = one.called("calls") or ""
     if "__triton_nested_gemm_fusion" in one.text or "gemm_fusion" in computation:
         return "product (fused)"

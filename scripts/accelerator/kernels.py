@@ -8,7 +8,6 @@ is not here, and only counted: FILE describes it (h100.txtpb), and the machine n
 cards (pip install --no-deps jax-cuda13-plugin jax-cuda13-pjrt, of jax's own version) but no card.
 """
 
-import argparse
 import sys
 import tempfile
 import time
@@ -19,11 +18,11 @@ from unittest import mock
 
 import jax
 from hlo import Program
+from machines import BENCHMARK, MACHINES, Deadline, words_of_a_part
 from record import Record
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmark"))
+sys.path.append(BENCHMARK)
 from benchmark import Step, read_config, step_of
-from machines import MACHINES, Deadline
 
 STEPS = 20  # in a chunk that is counted or profiled
 
@@ -114,12 +113,7 @@ def measure(words: list[str], card: Path | None) -> dict[str, Any]:
 
 def main() -> None:
     """Write one block for each machine and precision."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, default=Path("outputs/accelerator"))
-    parser.add_argument("--seconds", type=float, default=600.0)
-    parser.add_argument("--small", action="store_true")
+    parser = words_of_a_part(__doc__)
     parser.add_argument("--card", type=Path, help="the description of a card that is not here")
     arguments = parser.parse_args()
     deadline = Deadline(arguments.seconds)

@@ -6,19 +6,17 @@ Steps, estimates, compilation and memory by the functions of `scripts/benchmark/
 most first; each number is written when it is there, and what the time does not reach is left out.
 """
 
-import argparse
 import itertools
 import sys
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import jax
-from machines import MACHINES, Deadline
+from machines import BENCHMARK, MACHINES, Deadline, words_of_a_part
 from record import Record
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmark"))
+sys.path.append(BENCHMARK)
 from benchmark import compile_cached, read_config, time_evaluation, time_step
 
 CARD = ["experiment=bihm_binarized_mnist_card"]
@@ -75,13 +73,7 @@ def measure(task: Task, small: bool) -> dict[str, Any]:
 
 def main() -> None:
     """Write one block for each task."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, default=Path("outputs/accelerator"))
-    parser.add_argument("--seconds", type=float, default=600.0)
-    parser.add_argument("--small", action="store_true")
-    arguments = parser.parse_args()
+    arguments = words_of_a_part(__doc__).parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     record, deadline = Record(arguments.out, "benchmark"), Deadline(arguments.seconds)
     steps_done: list[Any] = []  # configurations

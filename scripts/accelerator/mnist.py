@@ -9,7 +9,6 @@ default the number of epochs is fitted to the time, so that the schedule ends in
 where it stopped if its directory is put back:  cat FOLDER/mnist-run.tar.* | tar -x -C FOLDER.work
 """
 
-import argparse
 import json
 import os
 import shlex
@@ -21,6 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from machines import BENCHMARK, words_of_a_part
 from record import Record
 
 PIECE = 14 * 2**20  # bytes
@@ -39,7 +39,7 @@ def fitted_epochs(out: Path, seconds: float) -> int | None:
     from bihm.machine.minibatches import plan_epoch
     from bihm.run.build import LONGEST_CHUNK
 
-    sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmark"))
+    sys.path.append(BENCHMARK)
     from benchmark import read_config
 
     measured = Record(out, "").read().get("benchmark", {}).get("the recipe for cards", {})
@@ -108,12 +108,7 @@ def results_of(run: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Train, export, pack; the exit code is that of training, where 75 is a run that may go on."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, default=Path("outputs/accelerator"))
-    parser.add_argument("--seconds", type=float, default=600.0)
-    parser.add_argument("--small", action="store_true")
+    parser = words_of_a_part(__doc__)
     parser.add_argument("--train", default="", help="more words for bihm-train")
     arguments = parser.parse_args()
     end = time.monotonic() + arguments.seconds

@@ -84,6 +84,10 @@ def run_parts(
     for i, name in enumerate(arguments.parts):
         left = end - time.monotonic()
         share = SHARES[name] / sum(SHARES[other] for other in arguments.parts[i:])
+        if left < 1:
+            print(f"{name}: no time left", flush=True)
+            codes[name] = -1
+            continue
         limit = max(1.0, share * left)
         print(f"{name}: at most {limit:.0f} of the {left:.0f} seconds left", flush=True)
         started = time.monotonic()

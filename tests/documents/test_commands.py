@@ -36,6 +36,17 @@ BEGUN = [
 ]
 AFTER_THE_TOUR = "bihm-train like=RUN seed=1"  # likewise
 SERVED = ["tensorboard --logdir outputs"]
+# Scripts of the repository, in its root: run to their end, or stopped once they print what a run prints.
+SCRIPTS = [
+    "./scripts/run python scripts/benchmark/benchmark.py --parts step dataset=bars layers=[8]",
+    "./scripts/run python scripts/faults/kills.py --kills 3",
+]
+SCRIPTS_BEGUN = {
+    "BIHM_DATA=DATA ./scripts/run scripts/reproduce/tour.sh FOLDER": "epoch",
+    "BIHM_DATA=DATA ./scripts/run scripts/reproduce/strength_of_q.sh FOLDER": "epoch",
+    "BIHM_DATA=DATA ./scripts/run scripts/benchmark/bf16.sh FOLDER": "epoch",
+    "./scripts/run python scripts/faults/mutants.py --minutes 2 --modules machine/rules.py": "",
+}
 ELSEWHERE = {
     "python scripts/tour.py": "by tests/scripts/test_tour.py",
     ".ci/run": "is what runs this",
@@ -52,13 +63,11 @@ def known():
         *BEGUN,
         AFTER_THE_TOUR,
         *SERVED,
+        *SCRIPTS,
+        *SCRIPTS_BEGUN,
         *ELSEWHERE,
         *(c for e in examples for c in commands_in(e)),
     }
-
-
-def scripts_of(command):
-    return [ROOT / word for word in command.split() if word.startswith("scripts/")]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -66,16 +75,13 @@ def test_every_command_is_run_somewhere(document):
     for command in commands_in(text_of(document)):
         if FORM.search(command):
             continue
-        scripts = scripts_of(command)
-        if scripts:  # tests/scripts runs these, smaller
-            assert all(script.is_file() for script in scripts), command
-        else:
-            assert {command, f"./scripts/run {command}"} & known(), command
+        assert {command, f"./scripts/run {command}"} & known(), command
 
 
 def test_nothing_is_listed_that_no_document_says():
     said = {command for name in DOCUMENTS for command in commands_in(text_of(name))}
-    assert {*TOUR, *BEGUN, AFTER_THE_TOUR, *SERVED, *ELSEWHERE} <= said
+    own = {*TOUR, *BEGUN, AFTER_THE_TOUR, *SERVED, *SCRIPTS, *SCRIPTS_BEGUN, *ELSEWHERE}
+    assert own <= said
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +159,47 @@ def begin_and_stop(command, place):
 @pytest.mark.parametrize("command", BEGUN)
 def test_what_takes_long_begins_and_stops_when_asked(command, place):
     begin_and_stop(command, place)
+
+
+def script(command, place):
+    """Start a command that names a script of the repository, in a process group of its own."""
+    words = shlex.split(command.removeprefix("BIHM_DATA=DATA ").removeprefix("./scripts/run "))
+    return subprocess.Popen(
+        [str(place / "folder") if word == "FOLDER" else word for word in words],
+        cwd=ROOT,
+        env=environment(place) | {"PATH": f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@LONG
+@pytest.mark.parametrize("command", SCRIPTS)
+def test_a_script_word_for_word(command, place):
+    started = script(command, place)
+    printed, _ = started.communicate(timeout=600)
+    assert started.returncode == 0, printed
+    assert printed
+
+
+@LONG
+@pytest.mark.parametrize("command", SCRIPTS_BEGUN)
+def test_a_script_that_takes_long_begins(command, place):
+    if "DATA" in command and "BIHM_DATA" not in os.environ:
+        pytest.skip("needs the real datasets (BIHM_DATA)")
+    started = script(command, place)
+    assert started.stdout is not None
+    printed = []
+    for line in started.stdout:
+        printed.append(line)
+        if line.startswith(SCRIPTS_BEGUN[command]):
+            break
+    else:
+        pytest.fail("".join(printed))
+    os.killpg(started.pid, signal.SIGTERM)
+    started.communicate(timeout=300)
 
 
 @LONG

@@ -3,6 +3,7 @@
 import ast
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from tiny_machine import whole_tile
 from bihm import runtime
 from bihm.data import load
 from bihm.errors import ConfigError
+from bihm.kernels.products import PRECISIONS
 from bihm.machine.layers import Init
 from bihm.machine.likelihood import estimate_tile, log_z_tile, no_weights
 from bihm.machine.machine import bind, make_machine, split
@@ -124,19 +126,54 @@ def test_a_processor_says_whether_it_has_bfloat16(cpuinfo, lacks, tmp_path, monk
     monkeypatch.setattr(runtime, "CPUINFO", tmp_path / "cpuinfo")
     if cpuinfo is not None:
         runtime.CPUINFO.write_text(cpuinfo)
-    assert runtime.lacks_bfloat16() == lacks
+    assert (runtime.computed_instead("bf16") is not None) == lacks
 
 
-def test_a_run_says_when_bfloat16_is_slower(tmp_path, monkeypatch, caplog):
+class Card(NamedTuple):
+    platform: str
+    device_kind: str
+    compute_capability: str
+
+
+@pytest.mark.parametrize(
+    ("platform", "capability", "lacking"),
+    [
+        ("gpu", "7.5", {"tf32", "bf16"}),
+        ("gpu", "8.0", set()),
+        ("gpu", "12.0", set()),
+        ("gpu", "gfx942", set()),
+        ("tpu", "", set()),
+    ],
+)
+def test_a_card_says_what_it_lacks(platform, capability, lacking, monkeypatch):
+    monkeypatch.setattr(jax, "devices", lambda: [Card(platform, "Some card", capability)])
+    lines = {name: runtime.computed_instead(name) for name in PRECISIONS}
+    assert {name for name, line in lines.items() if line is not None} == lacking
+    assert all("Some card has no" in line for line in lines.values() if line is not None)
+
+
+@pytest.mark.parametrize(
+    ("precision", "lacks", "told"),
+    [
+        ("f32", True, []),
+        ("bf16", False, []),
+        ("bf16", True, ["precision=bf16 is slower than f32 here"]),
+        ("tf32", False, ["precision=tf32 means f32 here: this processor has no TF32 products"]),
+    ],
+)
+def test_a_run_says_what_it_computes_instead(precision, lacks, told, tmp_path, monkeypatch, caplog):
     def no_training(*_):
         raise ConfigError("far enough")
 
     monkeypatch.setattr("bihm.run.loop.TrainingLoop.train", no_training)
-    for precision, lacks in (("f32", True), ("bf16", False), ("bf16", True)):
-        monkeypatch.setattr("bihm.run.train.lacks_bfloat16", lambda lacks=lacks: lacks)
-        with pytest.raises(ConfigError, match="far enough"):
-            train(tiny(precision=precision), tmp_path / f"{precision}-{lacks}")
-        assert ("is slower than f32 here" in caplog.text) == (precision == "bf16" and lacks)
+    monkeypatch.setattr("bihm.runtime._lacks_bfloat16", lambda: lacks)
+    if jax.default_backend() != "cpu":
+        pytest.skip("of processors")
+    with pytest.raises(ConfigError, match="far enough"):
+        train(tiny(precision=precision), tmp_path / "run")
+    found = [r.getMessage() for r in caplog.records if r.getMessage().startswith("precision=")]
+    assert len(found) == len(told)
+    assert all(line.startswith(start) for line, start in zip(found, told, strict=True))
 
 
 def products_of(program, *arguments):
