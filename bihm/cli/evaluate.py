@@ -13,7 +13,7 @@ from bihm.records.run_files import require_run
 
 PROGRAM = "bihm-eval"
 USAGE = """usage: bihm-eval run=DIR|weights=FILE [split=test] [K=1000] [dataset=NAME] [per_example=true]
-                 [sandwich=true] [repeats=R] [out=FILE]
+                 [sandwich=true] [repeats=R] [given=MASK] [out=FILE]
 
 Estimates log p, and for BiHM log p~*, 2 log Z and log p*, of the best state of a run. Prints a small
 table and writes eval-<split>-K<K>.json into the run directory, or FILE.eval-<split>-K<K>.json.
@@ -31,6 +31,8 @@ table and writes eval-<split>-K<K>.json into the run directory, or FILE.eval-<sp
                      below and from above: on them the lower estimate lacks at most the gap, in the mean
   repeats=5          estimate with so many seeds, the run's own and those after it: then there are 95 %
                      intervals, errors over rows and over samples, and what K x repeats samples give
+  given=left         also log p of the missing part of each row given the seen one, by the model p: left,
+                     right, top or bottom is seen, or where a file of bits has a 1 (see bihm-sample mask=)
   out=FILE           where to, a .json, or in which folder; arrays go beside it
 
 Beside each estimate stands the share of rows whose k-hat is above 0.7 (Pareto smoothed importance
@@ -50,6 +52,7 @@ class Command:
     per_example: bool = False
     sandwich: bool = False
     repeats: int = 1
+    given: str | None = None
     out: str | None = None
 
 
@@ -91,6 +94,7 @@ def main(argv: list[str] | None = None) -> None:
                 K=command.K[0],
                 sandwich=command.sandwich,
                 repeats=command.repeats,
+                given=command.given,
                 **common,
             )
 
@@ -105,8 +109,13 @@ def check_several(command: Command) -> None:
         if not 1 <= K < 2**31:
             raise ConfigError(f"K must be at least 1 and below 2**31, got {K}")
     command.K = sorted(set(command.K))
-    for name, given in (("sandwich", command.sandwich), ("repeats", command.repeats != 1)):
-        if given and len(command.K) > 1:
+    asked = {
+        "sandwich": command.sandwich,
+        "repeats": command.repeats != 1,
+        "given": command.given is not None,
+    }
+    for name, there in asked.items():
+        if there and len(command.K) > 1:
             raise ConfigError(f"{name} goes with one K, got K={command.K}")
 
 

@@ -65,6 +65,8 @@ def table(blocks: dict[str, dict[str, Any]]) -> list[str]:
         lines.append("  ".join(parts))
         if "repeats" in block:
             lines += _interval_lines(block)
+        if "given" in block:
+            lines.append(_given_line(block["given"]))
         if "sandwich" in block:
             lines.append(_sandwich_line(block["sandwich"]))
     return lines
@@ -83,6 +85,17 @@ def _interval_lines(block: dict[str, Any]) -> list[str]:
                 f"bias: {one['bias']}"
             )
     return lines
+
+
+def _given_line(block: dict[str, Any]) -> str:
+    missing, seen = (
+        f"{number(block[name]['mean'])} +- {_error(block[name]['sem'])}"
+        for name in ("log_p_missing", "log_p_seen")
+    )
+    of = f"{block['missing']} missing units"
+    return (
+        f"given {block['mask']}:  log_p of the {of} {missing}  of the {block['seen']} seen {seen}"
+    )
 
 
 def _sandwich_line(block: dict[str, Any]) -> str:

@@ -17,6 +17,7 @@ from bihm.records.results import block_of, doubts, per_example_arrays
 from bihm.records.run_files import place, read_json, write_json
 from bihm.run.build import has_p_star, split_rows
 from bihm.run.curve import curve
+from bihm.run.given import given_block, log_p_seen, seen_pixels
 from bihm.run.repeats import repeat, repeats_block, spread_of_rows
 from bihm.run.sandwich import sandwich_block, sandwich_rows
 from bihm.run.splits import Report
@@ -33,6 +34,7 @@ def evaluate(
     per_example: bool = False,
     sandwich: bool = False,
     repeats: int = 1,
+    given: str | None = None,
     out: str | None = None,
     show: Callable[[dict[str, Any]], None] = lambda result: None,
     report: Report = lambda done, total: None,
@@ -44,8 +46,9 @@ def evaluate(
     machine's files go, or to the file or folder `out`, and with `per_example` a `.npz` beside it with one
     value per row. With `sandwich` the result also has the two estimates of log p on rows that the machine
     dreamt; with `repeats` the numbers are means over so many seeds, with errors over rows and over samples.
-    `show` is given the result before anything is written; `say` is told, a line each, which rows of a file
-    these are, and where the estimates are not to be believed.
+    With the mask `given` there also is log p of the missing part given the seen part, by p. `show` is given
+    the result before anything is written; `say` is told, a line each, which rows of a file these are, and
+    where the estimates are not to be believed.
 
     Raises:
         ConfigError: a dataset of another width, or estimates of another one in the place of these.
@@ -53,16 +56,23 @@ def evaluate(
         BihmError: the folder cannot be written; that is seen before the work.
     """
     where = find_place(machine, split, dataset, out, [K], say)
+    seen = None if given is None else seen_pixels(machine, given)
     repeated = repeat(machine, where.rows, K, repeats, split, report)
     result = block_of(repeated.mean, K, repeated.log_z)
     if repeats > 1:
         result |= repeats_block(repeated)
     if sandwich:
         result["sandwich"] = sandwich_block(sandwich_rows(machine, K, report=report), K)
-    arrays = per_example_arrays(repeated.mean, repeated.log_z) if per_example else {}
-    if per_example and repeats > 1:
+    arrays = per_example_arrays(repeated.mean, repeated.log_z)
+    if repeats > 1:
         arrays |= spread_of_rows(repeated)
-    where.leave(result, arrays, show, say)
+    if seen is not None:
+        log_p = np.asarray(repeated.mean.log_p)
+        of_seen = log_p_seen(machine, where.rows, seen, K, report)
+        result["given"] = {"mask": given, **given_block(log_p, of_seen, seen)}
+        parts = {"log_p_missing": log_p - of_seen, "log_p_seen": of_seen}
+        arrays |= {name: values.astype(np.float32) for name, values in parts.items()}
+    where.leave(result, arrays if per_example else {}, show, say)
     return result
 
 

@@ -12,6 +12,7 @@ from bihm.cli.evaluate import main as evaluate_main
 from bihm.data import import_file, load
 from bihm.errors import ConfigError, DataError
 from bihm.run.evaluate import evaluate
+from bihm.run.given import log_p_seen, seen_pixels
 from bihm.run.load import read_run
 from bihm.run.sandwich import sandwich_rows
 from bihm.run.train import train
@@ -129,6 +130,31 @@ def test_several_k_are_one_pass_whose_last_is_that_of_the_largest_alone(run, tmp
     assert (
         "K must be a whole number, or several as [1,10,100], got '[1,x]'" in capsys.readouterr().err
     )
+
+
+def test_what_is_missing_has_a_probability_given_what_is_seen(run, tmp_path, capsys):
+    words = [f"run={run}", "K=200", "given=left", "per_example=true", f"out={tmp_path}"]
+    evaluate_main(words)
+    line = capsys.readouterr().out.splitlines()[1]
+    found = json.loads((tmp_path / "eval-test-K200.json").read_text())["given"]
+    arrays = np.load(tmp_path / "eval-test-K200.npz")
+    assert (found["mask"], found["seen"], found["missing"]) == ("left", 8, 8)
+    np.testing.assert_allclose(
+        arrays["log_p_missing"] + arrays["log_p_seen"], arrays["log_p"], atol=1e-4
+    )
+    assert found["log_p_seen"]["mean"] == pytest.approx(arrays["log_p_seen"].mean(), rel=1e-5)
+    assert (arrays["log_p_seen"] > arrays["log_p"]).mean() > 0.9  # fewer bits are likelier
+    assert line.startswith("given left:  log_p of the 8 missing units ")
+    machine = read_run(run)
+    rows, seen = machine.rows("test")[:23], seen_pixels(machine, "left")
+    alone = log_p_seen(machine, rows, seen, 200)  # no whole number of tiles
+    assert alone.shape == (23,)
+    np.testing.assert_allclose(alone[:20], arrays["log_p_seen"][:20], rtol=1e-6)
+    other = np.where(seen, rows, 1 - rows)
+    np.testing.assert_array_equal(log_p_seen(machine, other, seen, 200), alone)
+    with pytest.raises(SystemExit, match="2"):
+        evaluate_main([f"run={run}", "K=[1,2]", "given=left"])
+    assert "given goes with one K" in capsys.readouterr().err
 
 
 def test_an_import_is_a_dataset_like_any_other(run, tmp_path):
