@@ -5,6 +5,7 @@ the command line prints it without a traceback.
 """
 
 import errno
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -84,7 +85,7 @@ def told(error: BaseException, advice: str = "", where: str = "") -> BihmError:
     if wanted := _memory_wanted(error):
         return OutOfMemory("; ".join(filter(None, [wanted, advice])))
     if isinstance(error, OSError):
-        return full_disk(error) or BihmError(_refusal(error))
+        return cannot_write(error) or BihmError(_refusal(error))
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = (
         f"unexpected {type(error).__name__}{': ' if lines else ''}{lines[0][:300] if lines else ''}"
@@ -93,7 +94,10 @@ def told(error: BaseException, advice: str = "", where: str = "") -> BihmError:
 
 
 # The words of XLA (on processors, cards and TPUs), of C++ and of the system for a lack of memory.
-_MEMORY = re.compile("RESOURCE_EXHAUSTED|out of memory|bad_alloc|failed to allocate", re.IGNORECASE)
+_MEMORY = re.compile(
+    "RESOURCE_EXHAUSTED|out of memory|bad_alloc|failed to allocate|failed to map segment",
+    re.IGNORECASE,
+)
 _SIZE = re.compile(
     r"(?:allocat\w*|used)\D{0,40}?(\d+(?:\.\d+)?) ?(bytes\b|[KMGTP]i?B?\b|B\b)", re.IGNORECASE
 )
@@ -104,7 +108,8 @@ def _memory_wanted(error: BaseException) -> str:
     text = str(error)
     # jax is not imported for this: its class is known by its name.
     lacks = isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
-    if not lacks and not (type(error).__name__.endswith("RuntimeError") and _MEMORY.search(text)):
+    reported = isinstance(error, ImportError) or type(error).__name__.endswith("RuntimeError")
+    if not lacks and not (reported and _MEMORY.search(text)):
         return ""
     found = _SIZE.search(text)
     if found is None:
@@ -133,16 +138,36 @@ def disk_refusals() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise full_disk(error) or BihmError(_refusal(error)) from error
+        raise cannot_write(error) or BihmError(_refusal(error)) from error
 
 
-def full_disk(error: Exception) -> BihmError | None:
-    """What to say if it is the lack of room that this error is about."""
-    if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
-        return None
-    return BihmError(f"{_refusal(error)}; make room there and run the same command again")
+# A command named a folder that is not there, is none, or is not this user's to write to.
+_NO_PLACE = (
+    errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP,
+    errno.EACCES, errno.EPERM, errno.EROFS,
+)  # fmt: skip
 
 
-def _refusal(error: OSError) -> str:
-    where = "" if error.filename is None else f"{error.filename}: "
-    return f"{where}{error.strerror or error}"
+def cannot_write(error: BaseException, key: str = "") -> BihmError | None:
+    """What to say if this error is about a lack of room, or a place that is not for this user.
+
+    `key` is that of the command line which chose the place to write to, where that is known.
+    """
+    number = error.errno if isinstance(error, OSError) else None
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return BihmError(f"{_refusal(error)}; make room there and run the same command again")
+    if number in _NO_PLACE:
+        if not key:  # it may be reading that was refused
+            return ConfigError(_refusal(error))
+        return ConfigError(
+            f"{_refusal(error, 'nothing can be written there: ')}; choose another {key}"
+        )
+    return None
+
+
+def _refusal(error: BaseException, what: str = "") -> str:
+    where = getattr(error, "filename", None)
+    why = getattr(error, "strerror", None) or error
+    if getattr(error, "errno", None) == errno.EEXIST:  # of a file where a folder is to be made
+        why = os.strerror(errno.ENOTDIR)
+    return f"{why}" if where is None else f"{where}: {what}{why}"

@@ -2,6 +2,7 @@
 
 import gc
 import hashlib
+import importlib.util
 import json
 import logging
 import os
@@ -40,7 +41,7 @@ def configure_jax() -> None:
     import_jax()
     import jax
 
-    folder = paths.cache() / "jax" / _machine()
+    folder = paths.cache() / "jax" / f"{_machine()}-{packing()}"
     jax.config.update("jax_compilation_cache_dir", str(folder))
     # jax would say so of each program that it compiles.
     warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
@@ -193,6 +194,12 @@ def _lacks_bfloat16() -> bool:
     flags = {word for line in _processor() for word in line.split()}
     known = {"avx512_bf16", "amx_bf16", "bf16"}  # x86, x86, ARM
     return bool(flags) and not flags & known
+
+
+def packing() -> str:
+    """How jax packs the programs that it keeps. It cannot read other packings, nor does it replace them."""
+    zstd = ("_zstd", "zstandard")  # of Python 3.14, and of a package that jax takes before that
+    return "zstd" if any(map(importlib.util.find_spec, zstd)) else "zlib"
 
 
 def _machine() -> str:

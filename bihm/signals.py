@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from bihm.errors import Interrupted
+
 STOP_SIGNALS = (
     signal.SIGINT,
     signal.SIGTERM,
@@ -29,6 +31,36 @@ class StopRequest:
         self.signal = signal.Signals(number).name
 
 
+class _Stopped(KeyboardInterrupt):
+    """What ends a command before there is anything to save: as Ctrl-C, which Python makes of SIGINT."""
+
+
+def _stop_at_once(number: int, frame: FrameType | None) -> None:
+    del frame
+    raise _Stopped(signal.Signals(number).name)
+
+
+@contextmanager
+def stopped_at_once() -> Iterator[None]:
+    """Let a stop signal end what is inside, where nothing else heeds it, with a word and our exit code.
+
+    What others handle, or ignore, stays theirs.
+
+    Raises:
+        Interrupted: a signal came.
+    """
+    ours = [n for n in STOP_SIGNALS if signal.getsignal(n) is signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, _stop_at_once)
+    try:
+        yield
+    except _Stopped as stopped:
+        raise Interrupted(stopped.args[0]) from stopped
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def hand_on(name: str) -> None:
     """Give a signal that we have heeded to whoever handles it outside a run.
 
@@ -37,7 +69,7 @@ def hand_on(name: str) -> None:
     """
     number = signal.Signals[name]
     handler = signal.getsignal(number)
-    if callable(handler) and handler is not signal.default_int_handler:
+    if callable(handler) and handler not in (signal.default_int_handler, _stop_at_once):
         handler(number, None)
 
 
@@ -51,7 +83,8 @@ def stop_request() -> Iterator[StopRequest]:
     """
     request = StopRequest()
     theirs = {n for n in STOP_SIGNALS if signal.getsignal(n) is signal.SIG_IGN}
-    if callable(signal.getsignal(signal.SIGTERM)):
+    handler = signal.getsignal(signal.SIGTERM)
+    if callable(handler) and handler is not _stop_at_once:
         theirs.add(signal.SIGTERM)
     try:
         before = {n: signal.signal(n, request) for n in STOP_SIGNALS if n not in theirs}

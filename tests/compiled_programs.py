@@ -7,6 +7,9 @@ import os
 import tempfile
 from pathlib import Path
 
+from bihm.runtime import packing
+
 SESSION = os.environ.setdefault("BIHM_TESTS_SESSION", str(os.getpid()))  # its workers inherit it
 SHARED = os.environ.get("BIHM_TESTS_COMPILED")
-COMPILED = Path(SHARED or Path(tempfile.gettempdir()) / f"bihm-tests-{SESSION}")
+FOLDER = Path(SHARED or Path(tempfile.gettempdir()) / f"bihm-tests-{SESSION}")
+COMPILED = FOLDER / packing()  # Python 3.14 packs otherwise than those before

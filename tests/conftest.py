@@ -2,14 +2,16 @@
 
 import os
 import shutil
+import signal
 import time
 
 import jax
 import pytest
-from compiled_programs import COMPILED, SHARED
+from compiled_programs import COMPILED, FOLDER, SHARED
 from tiny_machine import tiny_machine
 
 from bihm.machine.machine import HelmholtzMachine
+from bihm.signals import STOP_SIGNALS
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -39,6 +41,18 @@ def uninterrupted(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
+def heard():
+    """Stop signals as at a terminal: under nohup, or behind a script's &, some come ignored and stay so."""
+    ignored = [number for number in STOP_SIGNALS if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        natural = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        signal.signal(number, natural)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
+
+
+@pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("BIHM_CACHE", str(tmp_path / "cache"))
 
@@ -58,4 +72,4 @@ def pytest_runtest_setup(item):
 def pytest_unconfigure(config):
     own = not hasattr(config, "workerinput")  # the session's own process, not one of its workers
     if own and not SHARED:
-        shutil.rmtree(COMPILED, ignore_errors=True)
+        shutil.rmtree(FOLDER, ignore_errors=True)

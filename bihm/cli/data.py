@@ -75,20 +75,21 @@ def _list() -> None:
     from bihm.data.imports import describe, imported, paths
 
     rows: list[tuple[str, ...]] = [
-        ("name", "train", "valid", "test", "features", "where", "licence")
+        ("name", "train", "valid", "test", "features", "where", "levels", "licence")
     ]
     for e in catalogue().values():
         sizes = [str(e.rows[split]) for split in ("train", "valid", "test")]
         licence = e.licence.split(" (")[0].split(";")[0]
-        rows.append((e.name, *sizes, str(e.n_features), _where(e.name), licence))
+        levels = "grey" if e.grey else "bits"
+        rows.append((e.name, *sizes, str(e.n_features), _where(e.name), levels, licence))
     for name in imported():
         try:
             about = describe(name)
             sizes = [str(about[key]) for key in ("train", "valid", "test", "n_features")]
             there = "imported" if paths(name).data.is_file() else "lost"
-            rows.append((name, *sizes, there, "yours"))
+            rows.append((name, *sizes, there, "bits", "yours"))
         except DataError:
-            rows.append((name, "?", "?", "?", "?", "damaged", "yours"))
+            rows.append((name, "?", "?", "?", "?", "damaged", "bits", "yours"))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
         cells = [

@@ -4,19 +4,24 @@ import logging
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from bihm.cli import exits
 from bihm.cli.keyvalue import parse
 from bihm.errors import ConfigError
 from bihm.records.run_files import require_run
 
+if TYPE_CHECKING:
+    from bihm.run.trained import TrainedMachine
+
 PROGRAM = "bihm-eval"
+SAMPLES = 10_000  # of a Parzen estimate
 USAGE = """usage: bihm-eval run=DIR|weights=FILE [split=test] [K=1000] [dataset=NAME] [per_example=true]
-                 [sandwich=true] [repeats=R] [given=MASK] [out=FILE]
+                 [sandwich=true] [repeats=R] [given=MASK] [parzen=true] [samples=10000] [out=FILE]
 
 Estimates log p, and for BiHM log p~*, 2 log Z and log p*, of the best state of a run. Prints a small
-table and writes eval-<split>-K<K>.json into the run directory, or FILE.eval-<split>-K<K>.json.
+table, writes eval-<split>-K<K>.json into the run directory, or FILE.eval-<split>-K<K>.json, and prints
+where it is.
 
   run=DIR            a run directory of bihm-train; or
   weights=FILE       what bihm-export wrote
@@ -33,6 +38,10 @@ table and writes eval-<split>-K<K>.json into the run directory, or FILE.eval-<sp
                      intervals, errors over rows and over samples, and what K x repeats samples give
   given=left         also log p of the missing part of each row given the seen one, by the model p: left,
                      right, top or bottom is seen, or where a file of bits has a 1 (see bihm-sample mask=)
+  parzen=true        instead, the Parzen-window estimate: a density of real numbers, of rows as levels in
+                     [0, 1], from means of pixels as samples, beside its anchor, training rows as samples;
+                     written to eval-<split>-parzen.json; for model=targetprop it is all there is
+  samples=10000      parzen: how many; sigma is chosen on valid
   out=FILE           where to, a .json, or in which folder; arrays go beside it
 
 Beside each estimate stands the share of rows whose k-hat is above 0.7 (Pareto smoothed importance
@@ -53,50 +62,69 @@ class Command:
     sandwich: bool = False
     repeats: int = 1
     given: str | None = None
+    parzen: bool = False
+    samples: int | None = None
     out: str | None = None
 
 
 def main(argv: list[str] | None = None) -> None:
     """The console script."""
     logging.basicConfig(format=f"{PROGRAM}: %(message)s")
-    with exits.command(PROGRAM):
+    with exits.command(PROGRAM, "lower K"):
         command = parse(argv, Command, PROGRAM, USAGE)
         if (command.run is None) == (command.weights is None):
             raise ConfigError("give one of run=DIR and weights=FILE")
         check_several(command)
+        if not 1 <= (command.samples or 1) <= 10**6:
+            raise ConfigError(
+                f"samples must be at least 1 and at most 10**6, got {command.samples}"
+            )
         if command.run is not None:
             require_run(Path(command.run))
         from bihm.runtime import configure_jax  # jax takes a second to import
 
         configure_jax()
-        from bihm.records.results import table
-        from bihm.run.evaluate import evaluate, evaluate_curve
         from bihm.run.load import read_run, read_weights
 
         if command.run is not None:
             trained = read_run(Path(command.run))
         else:
             trained = read_weights(Path(str(command.weights)))
-        common: dict[str, Any] = {
-            "split": command.split,
-            "dataset": command.dataset,
-            "per_example": command.per_example,
-            "out": command.out,
-            "show": lambda block: print("\n".join(table({command.split: block})), flush=True),
-            "report": _report,
-            "say": lambda line: print(f"{PROGRAM}: {line}", file=sys.stderr),
-        }
-        if len(command.K) > 1:
-            evaluate_curve(trained, Ks=command.K, **common)
-        else:
-            evaluate(
-                trained,
-                K=command.K[0],
-                sandwich=command.sandwich,
-                repeats=command.repeats,
-                given=command.given,
-                **common,
-            )
+        _evaluate(trained, command)
+
+
+def _evaluate(trained: "TrainedMachine", command: Command) -> None:
+    from bihm.records.results import table
+    from bihm.run.evaluate import evaluate, evaluate_curve, evaluate_parzen
+
+    common: dict[str, Any] = {
+        "split": command.split,
+        "dataset": command.dataset,
+        "out": command.out,
+        "show": lambda block: print("\n".join(table({command.split: block})), flush=True),
+        "report": _report,
+        "wrote": print,
+        "say": lambda line: print(f"{PROGRAM}: {line}", file=sys.stderr),
+    }
+    if command.parzen or not trained.family.has_likelihood:
+        if command.per_example or command.K != Command().K or asked_for(command):
+            others = ", ".join(["K and per_example", *asked_for(command)])
+            raise ConfigError(f"{others} have no meaning for a Parzen estimate")
+        evaluate_parzen(trained, samples=command.samples or SAMPLES, **common)
+    elif command.samples is not None:
+        raise ConfigError("samples has no meaning without parzen=true")
+    elif len(command.K) > 1:
+        evaluate_curve(trained, Ks=command.K, per_example=command.per_example, **common)
+    else:
+        evaluate(
+            trained,
+            K=command.K[0],
+            sandwich=command.sandwich,
+            repeats=command.repeats,
+            given=command.given,
+            per_example=command.per_example,
+            **common,
+        )
 
 
 def check_several(command: Command) -> None:
@@ -109,14 +137,19 @@ def check_several(command: Command) -> None:
         if not 1 <= K < 2**31:
             raise ConfigError(f"K must be at least 1 and below 2**31, got {K}")
     command.K = sorted(set(command.K))
-    asked = {
+    for name in asked_for(command):
+        if len(command.K) > 1:
+            raise ConfigError(f"{name} goes with one K, got K={command.K}")
+
+
+def asked_for(command: Command) -> list[str]:
+    """What is asked for beside the estimates."""
+    there = {
         "sandwich": command.sandwich,
         "repeats": command.repeats != 1,
         "given": command.given is not None,
     }
-    for name, there in asked.items():
-        if there and len(command.K) > 1:
-            raise ConfigError(f"{name} goes with one K, got K={command.K}")
+    return [name for name, given in there.items() if given]
 
 
 def _report(done: int, total: int) -> None:

@@ -11,7 +11,7 @@ from bihm.cli.keyvalue import parse
 from bihm.records.run_files import require_run
 
 PROGRAM = "bihm-sample"
-USAGE = """usage: bihm-sample run=DIR [n=100] [method=ancestral|resample|chain] [mask=...] [seed=0]
+USAGE = """usage: bihm-sample run=DIR [n=100] [method=ancestral|resample|chain|generate] [mask=...] [seed=0]
                    [gif=true] [out=FILE]
 
 Draws samples from the best state of a run and writes samples-<method>.npz (x: 0/1, one row a sample)
@@ -24,17 +24,27 @@ into the run directory, with a picture samples-<method>.png where the data are i
   method=ancestral   p, from the top down: exact and independent; for every model
         =resample    p* of BiHM: weighted samples of p, drawn again by their weights (approximate)
         =chain       p* of BiHM: one Markov chain for each sample
+        =generate    model=targetprop (its default): from the top down, refined by inference; its samples
+                     are means of pixels in [0, 1], also of ancestral and chain (its denoiser's, sweeps=100)
   proposals=10000    resample: how many weighted samples to draw from
   sweeps=500         chain: updates of x and h; more bring it nearer to p*
   K=10               chain: proposals for h in each sweep, the present one among them, and for x where
                      p(x | h_1) is of type darn or nade
-
   gif=true           chain: also an animated .gif of up to 100 states on the way, where the data are images
+
+What it prints of how the sampler did:
+
+  acceptance         chain: how often a proposal for x was taken; near 0 the chains hardly moved: more
+                     sweeps, or a larger K
+  ess                how even the weights are, 100 % where all are equal: resample: of the proposals, of
+                     which ess times proposals count; chain: of the K proposals for h
+  distinct           resample: how many of the samples differ from each other
 
 Inpainting: complete rows of the data, of which some pixels are observed, by the model's p, or its p* if
 it is BiHM. It uses the chain, for every model and every type of layer, and writes samples-inpaint.npz (x:
 the completed rows, data: the rows themselves, observed: 0/1 for each pixel) and a picture whose tiles
-show the row, what is observed of it (grey: missing), and its completion.
+show the row, what is observed of it (grey: missing), and its completion. For model=targetprop each of 20
+sweeps infers the latents of what is there and rebuilds what is missing.
 
   mask=left          the half that is observed and stays: left, right, top or bottom; or
   mask=FILE          a .npy, .npz, .mat or text table with a 0/1 for each pixel, 1 where it is observed
@@ -48,7 +58,7 @@ class Command:
 
     run: str
     n: int = 100
-    method: Literal["ancestral", "resample", "chain"] | None = None
+    method: Literal["ancestral", "resample", "chain", "generate"] | None = None
     seed: int = 0
     sweeps: int | None = None
     K: int | None = None

@@ -20,12 +20,18 @@ from bihm.records.run_files import read_json, write_json
 
 JOBS = ".jobs"  # in a sweep's folder while it lasts
 COLUMNS = ("log_p", "log_p_star", "two_log_z")
+DENSITIES = (
+    "parzen",
+    "parzen_directed",
+    "parzen_anchor",
+)  # not comparable with those
 
 
 class Folders(Callback):
     """Hydra's hooks before it makes folders: the only place that knows a sweep's, and what is new."""
 
     sweep: Path | None = None
+    key = ""  # what chose the folder, once it is known
     new: tuple[Path, ...] = ()  # innermost first
     jobs: ClassVar[
         dict[tuple[str, ...], str]
@@ -33,11 +39,15 @@ class Folders(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Remember what of a run's directory is not there yet."""
+        Folders.key = "hydra.run.dir"
         Folders.new = _missing(Path(os.path.abspath(config.hydra.run.dir)) / "train.log")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Remember where the jobs will be, whichever launcher runs them."""
-        Folders.sweep = Path(os.path.abspath(config.hydra.sweep.dir))
+        Folders.key, Folders.sweep = (
+            "hydra.sweep.dir",
+            Path(os.path.abspath(config.hydra.sweep.dir)),
+        )
         Folders.new = _missing(Folders.sweep / "multirun.yaml")
         shutil.rmtree(Folders.sweep / JOBS, ignore_errors=True)
 
@@ -47,7 +57,7 @@ HOOKS = {"folders": {"_target_": f"{Folders.__module__}.{Folders.__qualname__}"}
 
 def register() -> None:
     """Add the hooks to Hydra's configuration, from code: no YAML of ours names a class."""
-    Folders.sweep, Folders.new, Folders.jobs = None, (), {}
+    Folders.sweep, Folders.key, Folders.new, Folders.jobs = None, "", (), {}
     ConfigStore.instance().store("sweep", HOOKS, group="hydra/callbacks")
 
 
@@ -218,10 +228,13 @@ def _table(jobs: list[Path], folder: Path) -> list[str]:
     keys = [
         key for key in flatten(Config()) if len({str(c.get(key)) for c in configs.values()}) > 1
     ]
-    rows = [["job", *keys, *COLUMNS]]
+    tests = {job: _read(job / "results.json").get("test", {}) for job in jobs}
+    dense = [name for name in DENSITIES if any(name in test for test in tests.values())]
+    bits = any("log_p" in test for test in tests.values()) or not dense
+    columns = [*(COLUMNS if bits else ()), *dense]
+    rows = [["job", *keys, *columns]]
     for job in jobs:
-        test = _read(job / "results.json").get("test", {})
-        numbers = [_number(test.get(name)) for name in COLUMNS]
+        numbers = [_number(tests[job].get(name)) for name in columns]
         rows.append([_label(job, folder), *(str(configs[job].get(key)) for key in keys), *numbers])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return ["  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]

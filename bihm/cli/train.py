@@ -24,11 +24,11 @@ from bihm.errors import (
     Interrupted,
     OutOfMemory,
     Unexpected,
+    cannot_write,
     disk_refusals,
-    full_disk,
     told,
 )
-from bihm.signals import hand_on
+from bihm.signals import hand_on, stopped_at_once
 
 PROGRAM = "bihm-train"
 LESS_MEMORY = "lower K or batch_size"
@@ -103,10 +103,10 @@ def _train(config: schema.Config, directory: Path, interactive: bool) -> float:
 
     hold_threads(directory)
     configure_jax()
+    from bihm.records.results import score
     from bihm.run.train import train
 
-    block = train(config, directory, interactive)["valid"]
-    return float(block.get("log_p_tilde_star", block["log_p"])["mean"])
+    return score(train(config, directory, interactive)["valid"])
 
 
 def _record_failure(directory: Path, error: BihmError) -> None:
@@ -132,7 +132,7 @@ def _log_traceback(error: BaseException) -> str:
 
 def main() -> None:
     """The console script."""
-    with exits.command(PROGRAM):
+    with exits.command(PROGRAM), stopped_at_once():
         _main()
 
 
@@ -160,7 +160,7 @@ def _main() -> None:
             sweep.remove_unused()
         ours = job.called or sweep.has_begun() or isinstance(caught, MemoryError)
         if not ours or isinstance(caught, HydraException | OmegaConfBaseException):
-            error = full_disk(caught) or ConfigError(schema.explain(caught))
+            error = cannot_write(caught, sweep.Folders.key) or ConfigError(schema.explain(caught))
     except BaseException as caught:
         error = None if isinstance(caught, SystemExit) and not caught.code else caught
     reasons = sweep.report_sweep()

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
@@ -11,6 +12,7 @@ from bihm import __version__
 from bihm.cli import like, literal
 from bihm.errors import ConfigError
 
+COMPLETION = re.compile("(install|uninstall|query)=(bash|fish|zsh)")
 MODES = ("run", "multirun", "cfg", "info", "shell_completion")
 
 
@@ -60,6 +62,15 @@ def screen(words: Sequence[str]) -> list[str]:
         raise ConfigError(f"--{modes[0]} and --{modes[1]} exclude each other".replace("_", "-"))
     if given.resolve and not (given.cfg or given.help):
         raise ConfigError("--resolve goes with --cfg job, --cfg hydra or --cfg all")
+    if given.resolve and given.cfg == "hydra":  # Hydra would look for our keys in its own part
+        raise ConfigError("--resolve needs the whole: --cfg all --resolve --package hydra")
+    if given.shell_completion and not (
+        len(given.overrides) == 1 and COMPLETION.fullmatch(given.overrides[0])
+    ):
+        raise ConfigError(
+            "--shell-completion takes install=bash, install=fish or install=zsh; "
+            "`bihm-train --hydra-help` tells more"
+        )
     if given.config_dir is not None and not os.path.isdir(given.config_dir):
         raise ConfigError(f"--config-dir={given.config_dir}: no such folder")
     for option in ("config_path", "config_name"):

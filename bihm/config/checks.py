@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from bihm.config.families import DEPTHS
 from bihm.config.schema import (
     MOST_LAYERS,
     Config,
@@ -32,7 +33,8 @@ def check_depth(config: Config, depth_given: bool) -> None:
         return
     length = len(config.layers)
     require(length > 0, "layers is empty; give at least one size, as layers=[200]")
-    if length != config.depth and (depth_given or config.depth != Config.depth):
+    own = DEPTHS.get(config.model.name, Config.depth)
+    if length != config.depth and (depth_given or config.depth != own):
         raise ConfigError(
             f"depth={config.depth} disagrees with the {length} sizes of layers={config.layers}; "
             "give one of them"

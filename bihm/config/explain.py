@@ -8,6 +8,32 @@ from hydra.errors import OverrideParseException
 
 from bihm.config.schema import GROUPS, Config, flatten
 
+A_LIST = "a list is due, in brackets"
+REASONS = [  # why OmegaConf refuses a value, and what is due in its place
+    (re.compile(text, re.DOTALL), words)
+    for text, words in (
+        (
+            r"Value '(.*)' of type '\w+' could not be converted to Integer",
+            "a whole number is due, got {0}",
+        ),
+        (r"Value '(.*)' of type '\w+' could not be converted to Float", "a number is due, got {0}"),
+        (r"Value '(.*)' is not a valid bool", "true or false is due, got {0}"),
+        (r"Cannot convert '\w+' to string: '(.*)'", "a text is due, got {0}"),
+        (r"Invalid value assigned: \w+ is not a ListConfig", A_LIST),
+        (r"Cannot merge DictConfig with ListConfig", A_LIST),
+        (
+            r"Invalid type assigned: \w+ is not a subclass of (?:int|float)\.",
+            "a number is due",
+        ),
+        (
+            r"Invalid type assigned: .* value: (.*)",
+            "a group of keys is due, as {{a:1,b:2}}, got {0}",
+        ),
+        (r"Cannot assign (?:\w+) to Dict", "a group of keys is due, as {{a:1,b:2}}"),
+        (r"field '(.*)' is not Optional", "{0} cannot be null"),
+    )
+]
+
 
 def explain(error: Exception) -> str:
     """Say in one line what a user's command got wrong."""
@@ -31,7 +57,9 @@ def explain(error: Exception) -> str:
     if found := re.search(r"Ambiguous value for argument '([^']+)'", whole):
         return f"{found[1]}: several values make a sweep, with -m; a list is [a,b]"
     if found := re.search(r"Error merging override (.+)", texts[0]):
-        return f"{found[1]}: {_first_line(texts[1])}"
+        reason, (key, _, value) = _plain(_first_line(texts[1])), found[1].partition("=")
+        example = f", as {key}=[{value}]" if reason == A_LIST and value.isalnum() else ""
+        return f"{found[1]}: {reason}{example}"
     if found := re.search(r"Could not find '([^']*)/([^'/]*)'", whole):
         options = re.findall(r"^\s+(\S+)$", whole.partition("Available options")[2], re.MULTILINE)
         choices = f"; choose one of {', '.join(options)}" if options else ""
@@ -41,7 +69,7 @@ def explain(error: Exception) -> str:
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         return f"{error.problem_mark.name}: line {error.problem_mark.line + 1}: {error.problem}"
     key = _full_key(whole)
-    reason = _first_line(whole) or f"Hydra cannot do this ({type(error).__name__})"
+    reason = _plain(_first_line(whole)) or f"Hydra cannot do this ({type(error).__name__})"
     return f"{key}: {reason}" if key else reason
 
 
@@ -52,6 +80,14 @@ def _unknown_key(key: str) -> str:
     close = inner or difflib.get_close_matches(key, known, 1)
     hint = f"; did you mean {close[0]!r}?" if close else "; `bihm-train --cfg job` shows all keys"
     return f"there is no key {key!r}{hint}"
+
+
+def _plain(reason: str) -> str:
+    """OmegaConf's reason in words that name no class of Python's."""
+    for pattern, words in REASONS:
+        if found := pattern.match(reason):
+            return words.format(*found.groups())
+    return reason
 
 
 def _full_key(text: str) -> str:

@@ -3,11 +3,20 @@
 from dataclasses import asdict
 from typing import Any
 
-from bihm.config.checks import MOST_UNITS, require, require_one_of, require_whole
+from bihm.config.checks import (
+    MOST_UNITS,
+    require,
+    require_number,
+    require_one_of,
+    require_whole,
+)
+from bihm.config.families import TARGETPROP, TARGETPROP_OPTIONS
 from bihm.config.schema import Config, SideConfig
 from bihm.errors import ConfigError
 from bihm.machine.layers import LAYERS
 from bihm.machine.rules import RULES
+
+MOST_STEPS = 10**4  # of inference, rounds and spikes
 
 
 def check_machine(config: Config) -> None:
@@ -23,14 +32,22 @@ def check_machine(config: Config) -> None:
 
 def _check_model(config: Config) -> None:
     name, options = config.model.name, asdict(config.model)
-    require_one_of("model", name, RULES)
+    able_of = {rule: spec.options for rule, spec in RULES.items()}
+    able_of[TARGETPROP] = set(TARGETPROP_OPTIONS)
+    require_one_of("model", name, able_of)
     for option, value in options.items():
-        able = [rule for rule, spec in RULES.items() if option in spec.options]
+        able = [model for model, own in able_of.items() if option in own]
         if option != "name" and value is not None and name not in able:
             raise ConfigError(f"model.{option} belongs to model={' or '.join(able)}, not {name}")
     if config.model.q_update is not None:
         require_one_of("model.q_update", config.model.q_update, ("wake", "sleep", "both"))
     require_whole("model.sleep_batch_size", config.model.sleep_batch_size)
+    for option in TARGETPROP_OPTIONS:
+        value = options[option]
+        if isinstance(value, int) and not isinstance(value, float):
+            require_whole(f"model.{option}", value, least=0, most=MOST_STEPS)
+        else:
+            require_number(f"model.{option}", value, zero=True)
 
 
 def _check_side(name: str, side: SideConfig, types: set[str]) -> None:

@@ -1,6 +1,6 @@
 """From what Hydra composed, or a run saved, to a checked `Config`."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bihm.config.checks import check, check_depth, check_flat
 from bihm.config.explain import explain
+from bihm.config.families import check_strangers
 from bihm.config.schema import Config, flatten
 from bihm.errors import ConfigError
 
 
-def parse(raw: DictConfig, given: Iterable[str] = ()) -> Config:
+def parse(raw: DictConfig, given: Collection[str] = ()) -> Config:
     """Turn a composed configuration into a checked `Config`.
 
     `given` are the keys set on the command line: a `depth` among them must agree with `layers`.
@@ -35,6 +36,7 @@ def parse(raw: DictConfig, given: Iterable[str] = ()) -> Config:
     assert isinstance(config, Config)
     check_depth(config, "depth" in set(given))
     check(config)
+    check_strangers(config, given)
     return config
 
 

@@ -23,6 +23,19 @@ class ModelConfig:
     name: str = "bihm"
     q_update: str | None = None
     sleep_batch_size: int | None = None
+    # Of target propagation:
+    N: int | None = None
+    delta: float | None = None
+    alpha: float | None = None
+    langevin: float | None = None
+    noise_x: float | None = None
+    noise_h: float | None = None
+    spikes: int | None = None
+    sample_N: int | None = None
+    sample_delta: float | None = None
+    sample_alpha: float | None = None
+    rounds: int | None = None
+    top_variance: float | None = None
 
 
 @dataclass
@@ -80,6 +93,8 @@ class EvalConfig:
     z_outer: int = 200
     final_z_outer: int = 100_000
     z_inner: int = 10
+    parzen_samples: int = 1000
+    final_parzen_samples: int = 10_000
 
 
 @dataclass

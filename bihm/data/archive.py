@@ -22,6 +22,10 @@ from bihm.errors import BihmError, DataError
 
 LIMIT = 4 << 30  # bytes of uncompressed arrays in one file
 MEMBERS = 100  # arrays in one file
+SPARSE = {  # what save_npz of scipy.sparse and of pydata's sparse write, by what makes it whole again
+    "toarray": {"format.npy", "shape.npy", "data.npy"},
+    "todense": {"coords.npy", "shape.npy", "data.npy"},
+}
 
 
 class Header(NamedTuple):
@@ -43,9 +47,9 @@ def guarded(path: Path, kind: str) -> Iterator[None]:
         yield
     except BihmError:
         raise
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}") from error
     except Exception as error:  # a stranger's file fails in any way that zip, zlib and numpy invent
+        if isinstance(error, OSError) and error.errno is not None:  # the system, not a reader
+            raise DataError(f"{path}: {error.strerror or error}") from error
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(f"{path}: damaged, or not {kind} ({reason})") from error
 
@@ -103,6 +107,11 @@ def _npz_headers(archive: zipfile.ZipFile, path: Path) -> dict[str, Header]:
     members = archive.namelist()
     if len(members) > MEMBERS:
         raise DataError(f"{path}: holds {len(members)} arrays; the limit is {MEMBERS}")
+    for whole, kind in SPARSE.items():
+        if kind <= set(members):
+            raise DataError(
+                f"{path}: holds a sparse matrix; save it whole: numpy.savez(.., x=matrix.{whole}())"
+            )
     for member in members:
         if not member.endswith(".npy") or "/" in member or "\\" in member:
             raise DataError(f"{path}: holds {member!r}; a .npz holds only .npy arrays")

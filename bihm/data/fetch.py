@@ -10,7 +10,7 @@ from bihm.data import archive
 from bihm.data.catalogue import Entry, File, Source, entry
 from bihm.data.dataset import check_rows, check_stored, find
 from bihm.data.parse import parse
-from bihm.errors import DataError, full_disk
+from bihm.errors import DataError, cannot_write
 from bihm.paths import cache
 
 TIMEOUT = 30.0  # seconds without a byte
@@ -56,7 +56,7 @@ def _download(file: File, path: Path, timeout: float) -> None:
             raise DataError("the bytes are not the pinned ones")
         unchecked.replace(path)
     except (OSError, ValueError) as error:
-        raise full_disk(error) or DataError(_reason(error)) from error
+        raise cannot_write(error) or DataError(_reason(error)) from error
     finally:
         unchecked.unlink(missing_ok=True)
 

@@ -8,6 +8,7 @@
 .libsvm .svm: LIBSVM, features counted from 1, labels left out
 """
 
+import stat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +30,8 @@ ALIASES = {  # names of the splits, ours first
     "test": ("test", "test_data"),
 }
 
+DATA_NAMES = {"x", "X", *(name for names in ALIASES.values() for name in names)}
+
 
 class Parts(NamedTuple):
     """The checked arrays of a file: one, or train, valid and test."""
@@ -48,11 +51,13 @@ def ending(path: Path) -> str | None:
 def kind_of(path: Path) -> str:
     """The ending of a file that is there; DataError."""
     with archive.guarded(path, "a file"):
-        if path.is_dir():
+        try:  # not path.exists(), to which from Python 3.14 on nothing is there that cannot be looked at
+            mode = path.stat().st_mode
+        except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+            raise DataError(f"{path}: no such file") from error
+        if stat.S_ISDIR(mode):
             raise DataError(f"{path}: is a folder; give a file ({ENDINGS})")
-        if not path.exists():
-            raise DataError(f"{path}: no such file")
-        if not path.is_file():  # a pipe would be waited for, a device may never end
+        if not stat.S_ISREG(mode):  # a pipe would be waited for, a device may never end
             raise DataError(f"{path}: is no regular file")
     kind = ending(path)
     if kind is None:
@@ -143,7 +148,7 @@ def _read_npz(path: Path) -> Parts:
 
 
 def _read_mat(path: Path) -> Parts:
-    held = set(foreign.mat_shapes(path))
+    held = set(foreign.mat_shapes(path, DATA_NAMES))
     names = _names(path, held)
     arrays = foreign.read_mat(path, names)
     return Parts([check_bits(arrays[n], f"{path}: {n}") for n in names], _beside(names, held))
@@ -177,7 +182,7 @@ def peek_width(path: str | Path) -> int:
     if kind == ".npy":
         shape = archive.npy_header(path).shape
     elif kind == ".mat":
-        shapes = foreign.mat_shapes(path)
+        shapes = foreign.mat_shapes(path, DATA_NAMES)
         shape = shapes[_names(path, set(shapes))[0]]
     else:
         headers = archive.npz_headers(path)

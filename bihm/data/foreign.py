@@ -4,6 +4,7 @@ import math
 import re
 import warnings
 from array import array
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,11 @@ from bihm.errors import DataError
 
 # What whosmat calls arrays of numbers; nothing else is looked into.
 MATRICES = re.compile("double|single|logical|sparse|u?int(8|16|32|64)")
+MADE_A_MATRIX = {
+    "cell": "{0} = cell2mat({0})",
+    "opaque": "{0} = table2array({0})",
+    "struct": "save(.., '-struct', '{0}')",
+}
 
 
 def _on(line: bytes, where: str) -> list[int]:
@@ -22,7 +28,7 @@ def _on(line: bytes, where: str) -> list[int]:
     label, *items = line.partition(b"#")[0].split()
     if b":" in label:
         raise DataError(f"{where} begins with {shown(label)!r}; a label is due before the features")
-    on = []
+    on, seen = [], set[int]()
     for item in items:
         index, _, value = item.partition(b":")
         if not index.isdigit() or len(index) > 9:
@@ -34,6 +40,9 @@ def _on(line: bytes, where: str) -> list[int]:
                 f"{where} has {shown(item)!r}; features are counted from 1 "
                 "(scikit-learn: dump_svmlight_file(.., zero_based=False))"
             )
+        if int(index) in seen:
+            raise DataError(f"{where} names feature {int(index)} twice; once is right")
+        seen.add(int(index))
         if float(value) == 1:
             on.append(int(index))
     return on
@@ -68,8 +77,12 @@ def read_libsvm(path: Path, n_features: int | None = None) -> np.ndarray:
         return bits
 
 
-def mat_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the matrices of a MATLAB file, none of them read; DataError."""
+def mat_shapes(path: Path, data_names: Collection[str] = ()) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the matrices of a MATLAB file, none of them read.
+
+    Raises:
+        DataError: the file is damaged, or one of `data_names`, or all that it holds, is no matrix.
+    """
     import scipy.io
 
     with archive.guarded(path, "a MATLAB file"), path.open("rb") as stream:
@@ -82,6 +95,13 @@ def mat_shapes(path: Path) -> dict[str, tuple[int, ...]]:
         shapes = {name: shape for name, shape, kind in held if MATRICES.fullmatch(kind)}
         if len(shapes) > archive.MEMBERS:
             raise DataError(f"{path}: holds {len(shapes)} arrays; the limit is {archive.MEMBERS}")
+        for name, _, kind in held:
+            if name not in shapes and (name in data_names or not shapes):
+                how = MADE_A_MATRIX.get(kind, "").format(name)
+                hint = f" (MATLAB: {how})" if how else ""
+                raise DataError(
+                    f"{path}: {name} is of class {kind}; needed is a matrix of 0 and 1{hint}"
+                )
         return shapes
 
 

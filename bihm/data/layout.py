@@ -134,7 +134,7 @@ def _names(lines: list[Line], rows: list[list[bytes]], separator: bytes) -> dict
         return {"header": True, "row_names": numbered, "numbered": numbered}
     if _number_rows(rows):
         return {"row_names": True, "numbered": True}
-    if _are_counted(first):
+    if _are_counted(first) or (n == 2 and set(first) == {b"0", b"1"}):
         alike = bool(_bare(lines[0].text, separator) & _bare(lines[1].text, separator))
         if alike and n < 3 and all(map(BIT.fullmatch, first)):
             return {"unclear": True}

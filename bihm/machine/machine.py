@@ -126,14 +126,21 @@ def independent_log_p(
     return float(np.sum(rows_mean * np.log(mean) + (1 - rows_mean) * np.log1p(-mean)))
 
 
-def split(machine: HelmholtzMachine) -> tuple[Structure, Params]:
+def split(machine: nnx.Module) -> tuple[Structure, Params]:
     """Take a machine apart into its static structure and its parameters; `bind` is the inverse."""
     return nnx.split(machine, nnx.Param)
 
 
 def bind(structure: Structure, params: Params) -> HelmholtzMachine:
     """Put a machine together; the first line of every function that is compiled or differentiated."""
-    machine: HelmholtzMachine = nnx.merge(structure, params)
+    machine = merge(structure, params)
+    assert isinstance(machine, HelmholtzMachine)
+    return machine
+
+
+def merge(structure: Structure, params: Params) -> nnx.Module:
+    """The same for the machine of any family."""
+    machine: nnx.Module = nnx.merge(structure, params)
     return machine
 
 

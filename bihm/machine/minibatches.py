@@ -1,11 +1,12 @@
 """Which rows a step sees: an epoch's order, its minibatches, and how it is cut into compiled calls."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from bihm.types import Array, Bits, PRNGKey, Rows
+from bihm.types import Array, Bits, Float, PRNGKey, Rows
 
 
 def binarise(key: PRNGKey, rows: Rows, grey: bool) -> Bits[Array, "rows visible"]:
@@ -14,6 +15,9 @@ def binarise(key: PRNGKey, rows: Rows, grey: bool) -> Bits[Array, "rows visible"
         return rows.astype(jnp.float32)
     noise = jax.random.uniform(key, rows.shape, jnp.float32)
     return (noise * 255 < rows.astype(jnp.float32)).astype(jnp.float32)
+
+
+See = Callable[[PRNGKey, Rows, bool], Float[Array, "rows visible"]]  # of stored rows
 
 
 def epoch_order(key: PRNGKey, rows: int) -> Array:
@@ -25,11 +29,17 @@ def epoch_order(key: PRNGKey, rows: int) -> Array:
 
 
 def take_batch(
-    key: PRNGKey, rows: Rows, order: Array, index: Array, batch_size: int, grey: bool
-) -> Bits[Array, "batch visible"]:
+    key: PRNGKey,
+    rows: Rows,
+    order: Array,
+    index: Array,
+    batch_size: int,
+    grey: bool,
+    see: See = binarise,
+) -> Float[Array, "batch visible"]:
     """Minibatch number `index` of an epoch; the last ones start over at the front of the epoch's order."""
     picked = (index * batch_size + jnp.arange(batch_size)) % rows.shape[0]
-    return binarise(key, rows[order[picked]], grey)
+    return see(key, rows[order[picked]], grey)
 
 
 class ChunkPlan(NamedTuple):

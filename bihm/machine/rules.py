@@ -133,6 +133,11 @@ RULES = {
 }
 
 
+def has_p_star(name: str) -> bool:
+    """Whether the model of this name is p*; one that no rule here trains is not."""
+    return name in RULES and RULES[name].has_p_star
+
+
 def make_rule(name: str, *, K: int, **options: Any) -> Rule:
     """The rule of this name with its options; those that it does not have are left out."""
     spec = RULES[name]

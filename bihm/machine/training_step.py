@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +12,10 @@ from bihm.kernels.compiled import fast_jit
 from bihm.kernels.numerics import euclidean_norm
 from bihm.kernels.packing import Packed, pack
 from bihm.kernels.products import products_in
-from bihm.machine.machine import Params, Structure, bind
-from bihm.machine.minibatches import ChunkPlan, epoch_order, take_batch
+from bihm.machine.family import Loss
+from bihm.machine.machine import Params, Structure, merge
+from bihm.machine.minibatches import ChunkPlan, See, binarise, epoch_order, take_batch
 from bihm.machine.optimizer import Optimizer, Rates, learning_rate, move_average, penalise
-from bihm.machine.rules import Info, Rule
 from bihm.types import Array, Bits, Float, PRNGKey, Rows
 
 Unpack = Callable[[Packed], Params]
@@ -35,7 +35,7 @@ class StepInfo(NamedTuple):
 
     loss: Float[Array, "..."]
     grad_norm: Float[Array, "..."]  # Euclidean, of the whole gradient, before clipping
-    estimates: Info  # means over the batch
+    estimates: Any  # the Info of the rule: means over the batch
 
 
 class ChunkInfo(NamedTuple):
@@ -77,14 +77,14 @@ def train_step(
     *,
     structure: Structure,
     unpack: Unpack,
-    rule: Rule,
+    rule: Loss,
     optimizer: Optimizer,
 ) -> tuple[PackedState, StepInfo]:
     """One update: the gradient of the rule's loss, penalties, optimiser, learning rate, average."""
     params = unpack(state.params)
 
-    def loss_of(params: Params) -> tuple[Array, Info]:
-        return rule(key, bind(structure, params), x)
+    def loss_of(params: Params) -> tuple[Array, Any]:
+        return rule(key, merge(structure, params), x)
 
     (loss, info), grads = jax.value_and_grad(loss_of, has_aux=True)(params)
     packed, _ = pack(penalise(grads, params, optimizer.l1, optimizer.l2))
@@ -97,17 +97,19 @@ def train_step(
 
 def make_chunk(
     structure: Structure,
-    rule: Rule,
+    rule: Loss,
     optimizer: Optimizer,
     plan: ChunkPlan,
     *,
     batch_size: int,
     grey: bool,
     precision: str = "f32",
+    see: See = binarise,
 ) -> Chunk:
     """Compile `plan.length` training steps into one call that donates its state.
 
-    `precision` is that of the rule's matrix products, as `products_in` takes it.
+    `precision` is that of the rule's matrix products, as `products_in` takes it; `see` says what a step
+    sees of stored rows.
 
     All randomness is folded from the key and the step number, so a run goes on after an
     interruption as if there had been none.
@@ -122,17 +124,13 @@ def make_chunk(
         order = epoch_order(jax.random.fold_in(order_key, epoch), rows.shape[0])
         packed, unpack = pack(state.params)
         step = partial(
-            train_step,
-            structure=structure,
-            unpack=unpack,
-            rule=rule,
-            optimizer=optimizer,
+            train_step, structure=structure, unpack=unpack, rule=rule, optimizer=optimizer
         )
 
         def body(state: PackedState, _: None) -> tuple[PackedState, StepInfo]:
             data_key, rule_key = jax.random.split(jax.random.fold_in(step_key, state.step))
             index = state.step % plan.steps_per_epoch
-            x = take_batch(data_key, rows, order, index, batch_size, grey)
+            x = take_batch(data_key, rows, order, index, batch_size, grey, see)
             with products_in(precision):
                 return step(state, x, rule_key, learning_rate(rates, state.step))
 
@@ -150,3 +148,10 @@ def make_chunk(
 def evaluated_params(state: TrainState) -> Params:
     """The parameters that estimates are made of: the average where there is one."""
     return state.params if state.average is None else state.average
+
+
+def with_evaluated(state: TrainState, params: Params) -> TrainState:
+    """The state with these in the place of the parameters that estimates are made of."""
+    if state.average is None:
+        return state._replace(params=params)
+    return state._replace(average=params)

@@ -51,16 +51,20 @@ def grid(
 
 
 def sample_grid(
-    x: Real[np.ndarray, "tiles visible"], image_shape: tuple[int, int], column_major: bool
+    x: Real[np.ndarray, "tiles visible"],
+    image_shape: tuple[int, int],
+    column_major: bool,
+    apart: int | None = None,
 ) -> Picture:
     """Samples, data or means in [0, 1] (one is white), one tile a row of `x`.
 
-    `image_shape` is (height, width). Raises ValueError for values outside [0, 1], NaN among them.
+    `image_shape` is (height, width), and `apart` how many drawn pixels there are between two tiles, where a
+    thin line is not enough. Raises ValueError for values outside [0, 1], NaN among them.
     """
     if not ((x >= 0) & (x <= 1)).all():
         raise ValueError(f"values from {x.min()} to {x.max()} where [0, 1] is needed")
     grey = np.rint(x * 255.0).astype(np.uint8)
-    return _legible_grid(_shaped(grey, image_shape, column_major))
+    return _legible_grid(_shaped(grey, image_shape, column_major), apart)
 
 
 def animation(frames: Sequence[Picture]) -> bytes:
@@ -102,5 +106,8 @@ def _shaped(
     return rows.reshape(-1, height, width)
 
 
-def _legible_grid(images: UInt8[np.ndarray, "tiles height width"]) -> Picture:
-    return grid(images, gap=2, scale=math.ceil(LEGIBLE / min(images.shape[1:])))
+def _legible_grid(
+    images: UInt8[np.ndarray, "tiles height width"], apart: int | None = None
+) -> Picture:
+    scale = math.ceil(LEGIBLE / min(images.shape[1:]))
+    return grid(images, gap=2 if apart is None else apart * scale, scale=scale)

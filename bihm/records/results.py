@@ -14,6 +14,12 @@ from bihm.types import AnyArray
 
 MANY = 0.1  # rows with a high k-hat, as a share: below it some are high by chance
 
+# Of a split, with mean and error, in the order of a table: likelihoods of bits, then densities.
+ESTIMATES = (
+    *("log_p", "log_p_tilde_star", "log_p_star", "two_log_z"),
+    *("parzen", "parzen_directed", "parzen_anchor", "log_p_xh"),
+)
+
 
 def block_of(estimates: Estimates, K: int, log_z: LogZ | None) -> dict[str, Any]:
     """The block of `results.json` for one split; the p* fields only where there is a `log_z`.
@@ -50,6 +56,10 @@ def table(blocks: dict[str, dict[str, Any]]) -> list[str]:
     """Lines of a small table for a person, one for each split."""
     lines = []
     for split, block in blocks.items():
+        if "parzen" in block:
+            lines.append(_density_line(split, block))
+        if "log_p" not in block:
+            continue
         parts = [f"{split:5s} {block['examples']} rows, K={block['K']}:"]
         stars = [name for name in ("log_p_tilde_star", "log_p_star") if name in block]
         for name in ("log_p", *stars):
@@ -121,6 +131,26 @@ def _share_of_high(k_hat: Float[AnyArray, " rows"]) -> float | None:
     """Of the rows; None where K is too small for a tail."""
     known = np.asarray(k_hat)
     return None if np.isnan(known).any() else float((known > tails.HIGH).mean())
+
+
+def _density_line(split: str, block: dict[str, Any]) -> str:
+    """Densities of real numbers, and the anchor: training rows as samples."""
+    parts = [f"{split:5s} {block['examples']} rows, densities:"]
+    for name in ("parzen", "parzen_directed", "parzen_anchor"):
+        if name in block:
+            one = block[name]
+            parts.append(f"{name} {number(one['mean'])} +- {_error(one['sem'])}")
+    if "parzen" in block:
+        parts.append(f"sigma {block['parzen']['sigma']:.3f}, {block['parzen']['samples']} samples")
+    if "log_p_xh" in block:
+        parts.append(f"log p(x, h) {number(block['log_p_xh']['mean'])}")
+    return "  ".join(parts)
+
+
+def score(block: dict[str, Any]) -> float:
+    """The number of a split that a sweeper compares jobs by: of the model's own likelihood or density."""
+    name = next(name for name in ("log_p_tilde_star", "log_p", "parzen") if name in block)
+    return float(block[name]["mean"])
 
 
 def _error(sem: float | None) -> str:

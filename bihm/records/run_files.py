@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bihm import paths
-from bihm.errors import ConfigError, DataError, writing
+from bihm.errors import ConfigError, DataError, cannot_write, writing
 
 OWN_FILES = {"config.yaml", "results.json", "status.json", "metrics.jsonl", "train.log"}  # of a run
 
@@ -63,8 +63,8 @@ def place(out: str | None, default: Path, ending: str = "") -> Path:
     folder is tried, so that nobody computes for an hour what cannot be written.
 
     Raises:
-        ConfigError: no such folder, or another ending.
-        OSError: the folder cannot be written; it is named.
+        ConfigError: no such folder, one that cannot be written, or another ending.
+        OSError: the disk has no room or is broken.
     """
     path = default if out is None else Path(paths.expand(out))
     if out is not None and (os.path.isdir(path) or out.endswith("/")):
@@ -79,8 +79,11 @@ def place(out: str | None, default: Path, ending: str = "") -> Path:
         raise ConfigError(f"{path} is there and is no regular file; choose another out=")
     if path.name in OWN_FILES and (path.parent / "config.yaml").is_file():
         raise ConfigError(f"{path} is a run's own file; choose another out=")
-    with writing(path.parent), tempfile.TemporaryFile(dir=path.parent):
-        return path
+    try:
+        with writing(path.parent), tempfile.TemporaryFile(dir=path.parent):
+            return path
+    except OSError as error:
+        raise cannot_write(error, "out=") or error from error
 
 
 @contextmanager

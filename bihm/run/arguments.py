@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from bihm.errors import ConfigError, DataError
+from bihm.machine.family import Family
 
 SPLITS = ("train", "valid", "test")
 
@@ -72,3 +73,9 @@ def numbers(x: Any, name: str) -> np.ndarray:
     if array.dtype.kind not in "buif":
         raise DataError(f"{name} holds {array.dtype}, not numbers 0 and 1")
     return array
+
+
+def need_likelihood(family: Family, model: str) -> None:
+    """ConfigError for what needs a likelihood of bits, where the model has none."""
+    if not family.has_likelihood:
+        raise ConfigError(f"model={model} has no likelihood of bits; bihm-eval estimates a density")

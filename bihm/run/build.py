@@ -2,48 +2,38 @@
 
 import math
 import os
-from dataclasses import asdict
 from itertools import pairwise
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from bihm import paths
-from bihm.config import Config, PhaseConfig, SideConfig
-from bihm.config.machine_checks import check_machine, layer_types
+from bihm.config import Config, PhaseConfig
+from bihm.config.machine_checks import check_machine
 from bihm.data import Dataset, load
 from bihm.errors import ConfigError
 from bihm.kernels.numerics import on_device
+from bihm.machine import rules
+from bihm.machine.family import Family, Keys, Loss
 from bihm.machine.layer_sizes import layer_sizes
-from bihm.machine.layers import Init, LayerSpec
-from bihm.machine.machine import Params, Structure, make_machine, split
-from bihm.machine.minibatches import ChunkPlan, binarise, plan_epoch
+from bihm.machine.machine import Params, Structure, split
+from bihm.machine.minibatches import ChunkPlan, plan_epoch
 from bihm.machine.optimizer import Optimizer, make_optimizer
-from bihm.machine.rules import RULES, Rule, make_rule
 from bihm.machine.training_step import TrainState, init_state
-from bihm.types import Array, Float, PRNGKey
+from bihm.run.families import family_of
+from bihm.run.limits import check_draws, check_steps
+from bihm.types import Array, Float
 
 MOST_WEIGHTS = 10**9  # larger ones are typing errors, and would fill the memory before they fail
-MOST_STEPS = 2**31  # a step is counted in 32 bits
 LONGEST_CHUNK = 100  # steps between two looks at the clock and at signals
-
-
-class Keys(NamedTuple):
-    """One stream of random numbers for each use, all from the seed."""
-
-    train: PRNGKey
-    valid: PRNGKey
-    test: PRNGKey
-    log_z: PRNGKey
-    pictures: PRNGKey
 
 
 class Run(NamedTuple):
     """All that a run is made of, before its first step."""
 
     config: Config
+    family: Family
     dataset: Dataset
     structure: Structure
     params: Params
@@ -54,8 +44,12 @@ class Run(NamedTuple):
 
     @property
     def score(self) -> str:
-        """The estimate that early stopping watches: of the rule's own likelihood."""
-        return RULES[self.config.model.name].likelihood
+        """The estimate that early stopping watches."""
+        return self.family.score
+
+    def fixed_rows(self, split_name: str) -> np.ndarray:
+        """The rows of a split as every estimate sees them."""
+        return fixed_rows(self.family, self.dataset, split_name)
 
 
 def read_dataset(config: Config) -> Dataset:
@@ -117,32 +111,12 @@ def make_parts(
         ConfigError: there is no such rule or layer, or an option makes no sense with it.
     """
     check_machine(config)
-    assert config.layers is not None
-    assert config.dataset.n_features is not None
-    machine = make_machine(
-        np.random.default_rng(config.seed),
-        config.dataset.n_features,
-        config.layers,
-        _layer_specs(config.p, "p", len(config.layers) + 1),
-        _layer_specs(config.q, "q", len(config.layers)),
-        Init(config.init["weights"], config.init["bias"]),
-        visible_mean,
-    )
-    structure, params = split(machine)
+    structure, params = split(family_of(config).machine(visible_mean))
     optim = config.optim
     optimizer = make_optimizer(
         optim.name, clip=optim.clip, l1=optim.l1, l2=optim.l2, average=optim.average
     )
     return structure, params, optimizer
-
-
-def _layer_specs(side: SideConfig, name: str, entries: int) -> list[LayerSpec]:
-    hidden = side.hidden if side.hidden is None or isinstance(side.hidden, list) else [side.hidden]
-    widths = None if hidden is None else tuple(hidden)
-    return [
-        LayerSpec(kind, widths, side.activation, side.order)
-        for kind in layer_types(side.layer, name, entries)
-    ]
 
 
 def make_run(config: Config) -> Run:
@@ -153,19 +127,11 @@ def make_run(config: Config) -> Run:
         mean = on_device(dataset.train.mean(axis=0) / (255 if dataset.grey else 1))
     structure, params, optimizer = make_parts(config, mean)
     plan = plan_epoch(len(dataset.train), config.batch_size, LONGEST_CHUNK)
-    _check_steps(config, plan)
+    check_steps(config, phases(config), plan.steps_per_epoch)
+    check_draws(config, phases(config))
     every = config.eval.every or _evaluation_period(config, dataset, plan)
     keys = make_keys(config.seed)
-    return Run(config, dataset, structure, params, optimizer, plan, keys, every)
-
-
-def _check_steps(config: Config, plan: ChunkPlan) -> None:
-    steps = sum(phase.epochs or 0 for phase in phases(config)) * plan.steps_per_epoch
-    if steps >= MOST_STEPS:
-        raise ConfigError(
-            f"epochs={config.epochs} of {plan.steps_per_epoch} steps each make {steps:.1e} steps in "
-            "all; they must be below 2**31: max_seconds ends a run by time"
-        )
+    return Run(config, family_of(config), dataset, structure, params, optimizer, plan, keys, every)
 
 
 def make_keys(seed: int) -> Keys:
@@ -182,15 +148,13 @@ def _split_seed(seed: Array) -> Keys:
 def _evaluation_period(config: Config, dataset: Dataset, plan: ChunkPlan) -> int:
     """Epochs between evaluations so that these cost about 2 % of the time of training.
 
-    A sample costs an estimate a little more than half of what it costs a step (measured, 12 layers).
     Patience is counted in epochs, so it still gets two evaluations at least, in each phase.
     """
-    every = phases(config)
-    evaluation = len(dataset.valid) * config.eval.K
-    if has_p_star(config):
-        evaluation += config.eval.z_outer * (config.eval.z_inner + 1)
-    training = plan.steps_per_epoch * config.batch_size * min(phase.K or 1 for phase in every)
-    period = math.ceil(0.56 * evaluation / (0.02 * training))
+    every, family = phases(config), family_of(config)
+    evaluation = family.estimate_cost(len(dataset.valid))
+    cost = min(family.step_cost(phase.K or 1) for phase in every)
+    training = plan.steps_per_epoch * config.batch_size * cost
+    period = math.ceil(evaluation / (0.02 * training))
     longest = max(phase.epochs or 1 for phase in every)
     patience = [phase.patience // 2 for phase in every if phase.patience is not None]
     return max(1, min(period, longest, *patience))
@@ -225,23 +189,16 @@ def phases(config: Config) -> list[PhaseConfig]:
     return [filled(phase) for phase in optim.phases or [PhaseConfig()]]
 
 
-def rule_of(config: Config, K: int) -> Rule:
+def rule_of(config: Config, K: int) -> Loss:
     """The training rule with its options; what is null takes the rule's own default."""
-    options = asdict(config.model)
-    name = options.pop("name")
-    return make_rule(name, K=K, **{k: v for k, v in options.items() if v is not None})
+    return family_of(config).loss(K)
 
 
 def has_p_star(config: Config) -> bool:
     """Whether the run's model is p*, so that 2 log Z and samples of p* have a meaning."""
-    return RULES[config.model.name].has_p_star
+    return rules.has_p_star(config.model.name)
 
 
-def split_rows(dataset: Dataset, split_name: str) -> np.ndarray:
-    """The rows of a split as bits; grey levels are drawn once and for all, from a fixed key."""
-    rows: np.ndarray = getattr(dataset, split_name)
-    if not dataset.grey:
-        return rows
-    key = jax.random.fold_in(jax.random.key(0), ("train", "valid", "test").index(split_name))
-    bits = binarise(key, jnp.asarray(rows), grey=True)
-    return np.asarray(bits, np.uint8)
+def fixed_rows(family: Family, dataset: Dataset, split_name: str) -> np.ndarray:
+    """The rows of a split as every estimate of this family sees them."""
+    return family.fixed_rows(getattr(dataset, split_name), split_name, dataset.grey)

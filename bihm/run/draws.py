@@ -13,8 +13,8 @@ from bihm.errors import ConfigError
 from bihm.kernels.compiled import fast_jit
 from bihm.machine import sampling
 from bihm.machine.machine import Params, Structure, bind
+from bihm.machine.rules import has_p_star
 from bihm.run.arguments import check_seed, whole
-from bihm.run.build import has_p_star
 from bihm.types import Array, PRNGKey
 
 SWEEPS, K, PROPOSALS, INNER = 500, 10, 10_000, 10
@@ -22,6 +22,7 @@ MOST = 10**7  # of samples, sweeps, proposals
 FRAMES = 100  # of an animation, at most
 PART = 50  # sweeps between two looks at the keyboard, and two lines of progress
 METHODS = ("ancestral", "resample", "chain")
+MEANS = ("generate", "ancestral", "chain")  # of target propagation
 MEANT_FOR = {"sweeps": "chain", "K": "chain", "proposals": "resample", "gif": "chain"}
 Report = Callable[[int, int], None]  # told how many of how many sweeps are done
 
@@ -76,11 +77,40 @@ def settle(options: Options, config: Config, completing: bool) -> Options:
         if value is not None:
             whole(name, value, least, MOST)
     check_seed(options.seed)
-    if method != "ancestral" and not completing and not has_p_star(config):
+    if method != "ancestral" and not completing and not has_p_star(config.model.name):
         raise ConfigError(
             f"method={method} samples p*, which only model=bihm has; this run's model is "
             f"{config.model.name}, and method=ancestral samples its p"
         )
+    return options._replace(method=method)
+
+
+def settle_means(options: Options, completing: bool) -> Options:
+    """The same for target propagation, whose samples are means: generate, ancestral or chain.
+
+    Raises:
+        ConfigError: one line on the option, and what would be right.
+    """
+    method = options.method or (None if completing else "generate")
+    if completing and method is not None:
+        raise ConfigError(
+            f"mask has no meaning with method={method}: this model has one completion"
+        )
+    if method not in (None, *MEANS):
+        raise ConfigError(
+            f"method must be one of {', '.join(MEANS)} for this model, got {method!r}"
+        )
+    if options.sweeps is not None and method not in (None, "chain"):
+        raise ConfigError(
+            f"sweeps has no meaning with method={method}; it belongs to chain and mask"
+        )
+    for name in ("K", "proposals", "gif"):
+        if getattr(options, name) is not None:
+            raise ConfigError(f"{name} has no meaning with model=targetprop")
+    for name in ("n", "sweeps"):
+        if getattr(options, name) is not None:
+            whole(name, getattr(options, name), 1, MOST)
+    check_seed(options.seed)
     return options._replace(method=method)
 
 
@@ -106,7 +136,7 @@ def draw(
         x = _bits(drawn.x)
         return Drawn(x, {"ess": float(drawn.ess), "distinct": len(np.unique(x, axis=0)) / len(x)})
     sampling.check_bottom(bind(structure, params))
-    replicas = 2 if has_p_star(config) else 1
+    replicas = 2 if has_p_star(config.model.name) else 1
     return _chain(key, options, structure, params, replicas, given, report)
 
 

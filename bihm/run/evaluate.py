@@ -15,9 +15,10 @@ from bihm.data import load as load_dataset
 from bihm.errors import ConfigError, DataError, disk_refusals
 from bihm.records.results import block_of, doubts, per_example_arrays
 from bihm.records.run_files import place, read_json, write_json
-from bihm.run.build import has_p_star, split_rows
+from bihm.run.build import fixed_rows, has_p_star, make_keys
 from bihm.run.curve import curve
 from bihm.run.given import given_block, log_p_seen, seen_pixels
+from bihm.run.parzen import levels
 from bihm.run.repeats import repeat, repeats_block, spread_of_rows
 from bihm.run.sandwich import sandwich_block, sandwich_rows
 from bihm.run.splits import Report
@@ -39,6 +40,7 @@ def evaluate(
     show: Callable[[dict[str, Any]], None] = lambda result: None,
     report: Report = lambda done, total: None,
     say: Callable[[str], None] = lambda line: None,
+    wrote: Callable[[Path], None] = lambda path: None,
 ) -> dict[str, Any]:
     """Estimate a machine again, on any split of any dataset of its width.
 
@@ -48,7 +50,7 @@ def evaluate(
     dreamt; with `repeats` the numbers are means over so many seeds, with errors over rows and over samples.
     With the mask `given` there also is log p of the missing part given the seen part, by p. `show` is given
     the result before anything is written; `say` is told, a line each, which rows of a file these are, and
-    where the estimates are not to be believed.
+    where the estimates are not to be believed, and `wrote` each file when it is there.
 
     Raises:
         ConfigError: a dataset of another width, or estimates of another one in the place of these.
@@ -72,7 +74,7 @@ def evaluate(
         result["given"] = {"mask": given, **given_block(log_p, of_seen, seen)}
         parts = {"log_p_missing": log_p - of_seen, "log_p_seen": of_seen}
         arrays |= {name: values.astype(np.float32) for name, values in parts.items()}
-    where.leave(result, arrays if per_example else {}, show, say)
+    where.leave(result, arrays if per_example else {}, show, say, wrote)
     return result
 
 
@@ -88,6 +90,7 @@ def evaluate_curve(
     show: Callable[[dict[str, Any]], None] = lambda result: None,
     report: Report = lambda done, total: None,
     say: Callable[[str], None] = lambda line: None,
+    wrote: Callable[[Path], None] = lambda path: None,
 ) -> list[dict[str, Any]]:
     """The same at several ascending K in one pass: the first K of the samples of the largest one.
 
@@ -101,8 +104,46 @@ def evaluate_curve(
     for K, estimates in zip(Ks, curve(machine, where.rows, Ks, split, report), strict=True):
         results.append(block_of(estimates, K, log_z))
         arrays = per_example_arrays(estimates, log_z) if per_example else {}
-        where.leave(results[-1], arrays, show, say)
+        where.leave(results[-1], arrays, show, say, wrote)
     return results
+
+
+@disk_refusals()
+def evaluate_parzen(
+    machine: TrainedMachine,
+    *,
+    split: str,
+    samples: int,
+    dataset: str | None = None,
+    out: str | None = None,
+    show: Callable[[dict[str, Any]], None] = lambda result: None,
+    report: Report = lambda done, total: None,
+    say: Callable[[str], None] = lambda line: None,
+    wrote: Callable[[Path], None] = lambda path: None,
+) -> dict[str, Any]:
+    """The Parzen estimate of a split as real numbers in [0, 1]: `eval-<split>-parzen.json`.
+
+    Arguments, files and errors are those of `evaluate`.
+    """
+    identity, found = find_dataset(machine.config, dataset)
+    file = _file(machine, identity, f"{split}-parzen", out)
+    for note in found.notes:
+        say(note)
+    if found.cut is not None:
+        say(f"split={split} means {len(getattr(found, split))} of those rows")
+
+    def rows(name: str) -> np.ndarray:
+        return levels(getattr(found, name), found.grey)
+
+    keys = make_keys(machine.config.seed)
+    blocks = machine.family.densities(
+        keys, machine.structure, machine.params, rows, (split,), samples, report
+    )
+    show(blocks[split])
+    cut = {} if found.cut is None else {"cut": found.cut}
+    write_json(file, {"dataset": identity, **cut, **blocks[split]})
+    wrote(file)
+    return blocks[split]
 
 
 class Place(NamedTuple):
@@ -118,6 +159,7 @@ class Place(NamedTuple):
         arrays: dict[str, np.ndarray],
         show: Callable[[dict[str, Any]], None],
         say: Callable[[str], None],
+        wrote: Callable[[Path], None],
     ) -> None:
         """Show the result for one K, say what is doubtful about it, and write its files."""
         show(result)  # whatever becomes of the files
@@ -125,8 +167,10 @@ class Place(NamedTuple):
             say(doubt)
         file = self.files[result["K"]]
         write_json(file, {**self.about, **result})
+        wrote(file)
         if arrays:
             archive.write_npz(file.with_suffix(".npz"), arrays)
+            wrote(file.with_suffix(".npz"))
 
 
 def find_place(
@@ -139,8 +183,8 @@ def find_place(
 ) -> Place:
     """Read the rows, and see that their files can be written, before the work."""
     identity, found = find_dataset(machine.config, dataset)
-    files = {K: _file(machine, identity, split, K, out) for K in Ks}
-    rows = split_rows(found, split)
+    files = {K: _file(machine, identity, f"{split}-K{K}", out) for K in Ks}
+    rows = fixed_rows(machine.family, found, split)
     for note in found.notes:
         say(note)
     if found.cut is not None:
@@ -166,10 +210,10 @@ def find_dataset(config: Config, name: str | None) -> tuple[str, Dataset]:
     return identity, dataset
 
 
-def _file(machine: TrainedMachine, identity: str, split: str, K: int, out: str | None) -> Path:
+def _file(machine: TrainedMachine, identity: str, what: str, out: str | None) -> Path:
     """Where estimates go; not over those of another file of the same name."""
     other = "" if identity == machine.config.dataset.name else f"{Path(identity).stem}-"
-    path = place(out, Path(f"{machine.stem}eval-{other}{split}-K{K}.json"), ".json")
+    path = place(out, Path(f"{machine.stem}eval-{other}{what}.json"), ".json")
     with contextlib.suppress(DataError):  # absent or damaged: nothing to lose
         there = read_json(path)
         if isinstance(there, dict) and there.get("dataset", identity) != identity:

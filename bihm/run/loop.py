@@ -10,16 +10,22 @@ import numpy as np
 
 from bihm.config import PhaseConfig
 from bihm.errors import Interrupted
-from bihm.machine.likelihood import check_meaning, mean_and_sem
+from bihm.machine.likelihood import check_meaning
+from bihm.machine.machine import Params
 from bihm.machine.optimizer import Rates
-from bihm.machine.training_step import Chunk, TrainState, evaluated_params, make_chunk
+from bihm.machine.training_step import (
+    Chunk,
+    TrainState,
+    evaluated_params,
+    make_chunk,
+    with_evaluated,
+)
 from bihm.records.checkpoint import Checkpoint, Checkpoints
 from bihm.records.logbook import Logbook
 from bihm.records.progress import Progress
 from bihm.records.results import number
 from bihm.run import images
-from bihm.run.build import Run, has_p_star, phases, rule_of, split_rows
-from bihm.run.splits import block_size, estimate_log_z, estimate_split
+from bihm.run.build import Run, phases
 from bihm.run.step_sums import StepSums
 from bihm.run.stopping import Memory, Stopping
 from bihm.signals import StopRequest
@@ -44,7 +50,7 @@ class TrainingLoop:
         self.run, self.book, self.checkpoints = run, book, checkpoints
         self.progress, self.stop = progress, stop
         self.rows = jnp.asarray(run.dataset.train)
-        self.valid_rows = split_rows(run.dataset, "valid")
+        self.valid_rows = run.fixed_rows("valid")
         self.stopping = Stopping.of(run, self.valid_rows)
         self.memory = Memory(**start.memory)
         self.memory.eval_every = self.memory.eval_every or run.eval_every
@@ -53,7 +59,7 @@ class TrainingLoop:
             start.best
         )  # a chunk takes the buffers of `state` for its own
         self.step = int(self.state.step)  # known here, so that asking does not wait for the device
-        self.sums = StepSums(run.params, self.memory.totals, self.memory.steps)
+        self.sums = StepSums(run.params, self.memory.totals, self.memory.steps, run.family.limits)
         self._began = time.monotonic() - self.memory.seconds
         self._saved = time.monotonic()
         self._told = -SECONDS_BETWEEN_LINES
@@ -122,12 +128,13 @@ class TrainingLoop:
         run = self.run
         return make_chunk(
             run.structure,
-            rule_of(run.config, K),
+            run.family.loss(K),
             run.optimizer,
             run.plan,
             batch_size=run.config.batch_size,
             grey=run.dataset.grey,
             precision=run.config.precision,
+            see=run.family.see,
         )
 
     def _finish_epoch(self, chunk: Chunk, rates: Rates) -> bool:
@@ -145,51 +152,36 @@ class TrainingLoop:
         return True
 
     def _evaluate(self) -> None:
-        """Estimate the rule's own likelihood on valid, log it, and remember the best state."""
+        """Estimate on valid what the family estimates, log it, and remember the best state."""
         if self.memory.evaluated_step == self.step:
             return
-        run, config = self.run, self.run.config
-        scalars: dict[str, float] = {}
-        params = evaluated_params(self.state)
-        block = block_size(config.eval.K)
-        estimates = estimate_split(
-            run.keys.valid,
+        run = self.run
+        params = run.family.fit(
             run.structure,
-            params,
-            self.valid_rows,
-            config.eval.K,
-            block=block,
-            k_hat=False,
-            report=self.heed_signals,
+            evaluated_params(self.state),
+            self.rows,
+            run.dataset.grey,
+            self.heed_signals,
         )
-        for name, values in estimates._asdict().items():
-            if values is None:
-                continue
-            scalars[f"valid/{name}"], sem = mean_and_sem(values)
-            if name.startswith("log"):
-                scalars[f"valid/{name}_sem"] = sem
-        if has_p_star(config):
-            outer, inner = config.eval.z_outer, config.eval.z_inner
-            log_z = estimate_log_z(
-                run.keys.log_z, run.structure, params, outer, inner, self.heed_signals
-            )
-            scalars |= {"valid/two_log_z": log_z.mean, "valid/two_log_z_stderr": log_z.stderr}
+        scalars = run.family.estimate(
+            run.keys, run.structure, params, self.valid_rows, self.heed_signals
+        )
         scalars |= self.sums.take()  # not before: whoever stops in an estimate comes back to it
         for name, leaf in zip(self.sums.parameter_names, jax.tree.leaves(params), strict=True):
             scalars[f"weight_norm/{name}"] = float(np.linalg.norm(np.asarray(leaf, np.float64)))
         for name in (run.score, "two_log_z"):
             check_meaning(f"valid/{name} at step {self.step}", scalars.get(f"valid/{name}", 0.0))
-        self._remember(scalars[f"valid/{run.score}"])
+        self._remember(scalars[f"valid/{run.score}"], params)
         self.memory.evaluated_step = self.step
         self.book.evaluation(
             self.step, self.step / run.plan.steps_per_epoch, self._seconds(), scalars
         )
         self._tell(scalars)
 
-    def _remember(self, score: float) -> None:
+    def _remember(self, score: float, params: Params) -> None:
         if self.memory.best_score is None or score > self.memory.best_score:
             self.memory.best_score, self.memory.best_epoch = score, self.epoch
-            self.best = _copy(self.state)
+            self.best = _copy(with_evaluated(self.state, params))
 
     def heed_signals(self, *_: int) -> None:
         """Save and stop if a signal asked for it; between two tiles of an estimate as well.
@@ -233,10 +225,12 @@ class TrainingLoop:
             return
         self._told = self._seconds()
         name = self.run.score
+        train = ""
+        if f"train/{name}" in scalars:  # not every score is one of each step
+            train = f"train {name} {number(scalars[f'train/{name}'])}  "
         line = (
             f"epoch {self.epoch:4d}  step {self.step:6d}  {self._told:6.1f} s  "
-            f"train {name} {number(scalars[f'train/{name}'])}  "
-            f"valid {number(scalars[f'valid/{name}'])}"
+            f"{train}valid {number(scalars[f'valid/{name}'])}"
         )
         if "valid/two_log_z" in scalars:
             line += f"  2 log Z {scalars['valid/two_log_z']:.2f}"

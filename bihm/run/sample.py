@@ -9,11 +9,12 @@ from bihm.data import archive
 from bihm.errors import ConfigError, disk_refusals
 from bihm.records.pictures import GAP_GREY, Picture, animation, sample_grid
 from bihm.records.run_files import place
-from bihm.run import draws
 from bihm.run.draws import Given, Options, Report
 from bihm.run.load import read_run
 from bihm.run.masks import Layout
 from bihm.run.trained import TrainedMachine
+
+BETWEEN_TRIPLES = 4  # drawn pixels; within one there is a line of one pixel
 
 
 class SavedSamples(NamedTuple):
@@ -48,14 +49,14 @@ def sample(
     machine = read_run(directory)
     if split is not None and mask is None:
         raise ConfigError("split has no meaning without mask: only inpainting needs data")
-    settled = draws.settle(options, machine.config, completing=mask is not None)
+    settled = machine.family.settle(options, completing=mask is not None)
     name = f"samples-{settled.method if mask is None else 'inpaint'}.npz"
     path = place(out, directory / name, ".npz")
     given = None if mask is None else _given(settled, machine, mask, split or "test")
     if settled.gif and machine.layout is None:
         raise ConfigError("gif=true needs image data")
-    x, facts, frames = draws.draw(
-        machine.config, machine.structure, machine.params, settled, given, report
+    x, facts, frames = machine.family.draw(
+        machine.structure, machine.params, settled, given, report
     )
     arrays = {"x": x}
     if given is not None:
@@ -92,4 +93,5 @@ def _picture(x: np.ndarray, given: Given | None, layout: Layout) -> Picture:
     strips = [layout.images(rows.astype(np.float64)) for rows in (given.rows, known, x)]
     line = np.full((len(x), layout.shape[0], 1), GAP_GREY / 255)
     wide = np.concatenate([strips[0], line, strips[1], line, strips[2]], axis=2)
-    return sample_grid(wide.reshape(len(x), -1), wide.shape[1:], column_major=False)
+    flat = wide.reshape(len(x), -1)
+    return sample_grid(flat, wide.shape[1:], column_major=False, apart=BETWEEN_TRIPLES)

@@ -14,6 +14,7 @@ import numpy as np
 from bihm.config import Config
 from bihm.kernels.numerics import on_device
 from bihm.machine import tails
+from bihm.machine.family import Keys
 from bihm.machine.likelihood import (
     Estimates,
     LogZ,
@@ -25,7 +26,7 @@ from bihm.machine.likelihood import (
     summarise_log_z,
 )
 from bihm.machine.machine import Params, Structure
-from bihm.run.build import Keys, has_p_star
+from bihm.machine.rules import has_p_star
 from bihm.types import PRNGKey
 
 TILE = 2000  # rows times samples that are worked on at once: what bounds the memory
@@ -196,7 +197,7 @@ def final_log_z(
     config: Config, keys: Keys, structure: Structure, params: Params, report: Report = silent
 ) -> LogZ | None:
     """2 log Z with the final number of samples; None for a rule without p*."""
-    if not has_p_star(config):
+    if not has_p_star(config.model.name):
         return None
     outer, inner = config.eval.final_z_outer, config.eval.z_inner
     return estimate_log_z(keys.log_z, structure, params, outer, inner, report)

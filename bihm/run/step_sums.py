@@ -1,10 +1,13 @@
 """Sums of what the training steps report, and the alarm when a number is not finite."""
 
+from collections.abc import Mapping
+
 import jax
 import numpy as np
 
 from bihm.errors import NumbersError
 from bihm.kernels.packing import pieces
+from bihm.machine.family import Limit
 from bihm.machine.machine import Params, parameter_names
 from bihm.machine.training_step import ChunkInfo
 
@@ -12,11 +15,18 @@ from bihm.machine.training_step import ChunkInfo
 class StepSums:
     """Sums over the steps since the last evaluation; plain numbers, so that a checkpoint can hold them."""
 
-    def __init__(self, params: Params, totals: dict[str, float], steps: int):
+    def __init__(
+        self,
+        params: Params,
+        totals: dict[str, float],
+        steps: int,
+        limits: Mapping[str, Limit] | None = None,
+    ):
         self.parameter_names = parameter_names(params)
         self._sizes = [leaf.size for leaf in jax.tree.leaves(params)]
         self.totals = dict(totals)
         self.steps = steps
+        self._limits = limits or {}
         self._pending: tuple[int, ChunkInfo] | None = None
 
     def add(self, first_step: int, info: ChunkInfo) -> None:
@@ -25,7 +35,8 @@ class StepSums:
         One chunk late, so that the device works on the next one while Python looks.
 
         Raises:
-            NumbersError: a loss, an estimate or a gradient norm of the chunk before is not finite.
+            NumbersError: a loss, an estimate or a gradient norm of the chunk before is not finite, or above
+                its limit.
         """
         self.settle()
         self._pending = (first_step, info)
@@ -41,6 +52,7 @@ class StepSums:
             if not finite.all():
                 bad = int(np.argmin(finite))
                 raise NumbersError(f"{name} is {column[bad]} at step {first_step + bad + 1}")
+            self._check_limit(name, column, first_step)
             self.totals[name] = self.totals.get(name, 0.0) + float(column.sum())
         steps = len(columns["train/loss"])
         self.steps += steps
@@ -56,6 +68,15 @@ class StepSums:
         means = {name: total / self.steps for name, total in self.totals.items()}
         self.totals, self.steps = {}, 0
         return means
+
+    def _check_limit(self, name: str, column: np.ndarray, first_step: int) -> None:
+        limit = self._limits.get(name.removeprefix("train/"))
+        if limit is not None and (column > limit.most).any():
+            bad = int(np.argmax(column > limit.most))
+            raise NumbersError(
+                f"{name} is {column[bad]:.4g} at step {first_step + bad + 1}, above {limit.most:.4g}: "
+                f"{limit.meaning}"
+            )
 
     def _columns(self, info: ChunkInfo) -> dict[str, np.ndarray]:
         """The per-step numbers; a gradient that is not finite shows in its norm."""

@@ -12,14 +12,10 @@ import numpy as np
 
 from bihm.config import PhaseConfig
 from bihm.errors import NumbersError
-from bihm.machine.machine import independent_log_p
 from bihm.run.build import Run, phases
 
 # The plateau is about the score of independent bits: from twice as bad to clearly better.
 TOP, BOTTOM = 0.99, 2.0
-HOPELESS = (
-    10.0  # a score so many times worse than fair coins, after training, is that of broken weights
-)
 
 log = logging.getLogger("bihm")
 
@@ -53,17 +49,16 @@ class Stopping(NamedTuple):
     @classmethod
     def of(cls, run: Run, valid_rows: np.ndarray) -> "Stopping":
         """Those of a run whose score is estimated on `valid_rows`."""
-        dataset, layers = run.dataset, run.config.layers or []
+        dataset = run.dataset
         mean = dataset.train.mean(axis=0) / (255 if dataset.grey else 1)
-        independent = independent_log_p(mean, valid_rows.mean(axis=0))
-        coins = -float(np.log(2)) * (dataset.n_features + sum(layers))
+        independent, broken = run.family.references(mean, valid_rows)
         return cls(
             phases(run.config),
             run.config.max_seconds,
             run.plan.steps_per_epoch,
             run.score,
             independent,
-            broken=HOPELESS * coins,
+            broken,
         )
 
     def out_of_patience(self, memory: Memory, step: int) -> bool:
@@ -104,7 +99,7 @@ class Stopping(NamedTuple):
             return
         if best < self.broken:
             raise NumbersError(
-                f"the best valid/{self.score} is {best:.4g} nats; {HOPELESS:.0f} fair coins in the place "
+                f"the best valid/{self.score} is {best:.4g} nats; 10 fair coins in the place "
                 f"of each unit make {self.broken:.0f}"
             )
         if self.on_plateau(best):

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from bihm.config import Config, columns, to_yaml
+from bihm.config.families import own_columns
 from bihm.errors import (
     Interrupted,
     NumbersError,
@@ -21,18 +22,18 @@ from bihm.records.checkpoint import Checkpoint, Checkpoints
 from bihm.records.logbook import Logbook
 from bihm.records.places import note_place
 from bihm.records.progress import progress
-from bihm.records.results import block_of, doubts, summary, versions
+from bihm.records.results import ESTIMATES, doubts, summary, versions
 from bihm.records.run_files import lock, write_json, write_status, write_text
-from bihm.run.build import Run, first_state, make_run, phases, split_rows
+from bihm.run.build import Run, first_state, make_run, phases
 from bihm.run.claim import check_claim, finished_results, hold_to_its_rows
 from bihm.run.longer import changed_limits, check_exact, is_longer
 from bihm.run.loop import TrainingLoop
-from bihm.run.splits import estimate_split, final_log_z, own_block
 from bihm.run.start import hold_to_its_start, start_from
 from bihm.runtime import arithmetic, computed_instead
 from bihm.signals import StopRequest, stop_request
 
 log = logging.getLogger("bihm")
+ADAMS_PENALTY = 1e15
 
 
 @disk_refusals()
@@ -90,7 +91,7 @@ def _train(run: Run, directory: Path, interactive: bool, stop: StopRequest) -> d
         places = note_place(directory, arithmetic(run.config.precision), fresh=saved is None)
         book = Logbook(directory, *_logged(saved))
         last.callback(book.close)
-        book.hparams(columns(run.config))
+        book.hparams(own_columns(run.config, columns(run.config)))
         book.text(0, "config", f"```yaml\n{to_yaml(run.config)}```")
         _greet(run, saved)
         try:
@@ -110,10 +111,16 @@ def _train(run: Run, directory: Path, interactive: bool, stop: StopRequest) -> d
 
 def _remedy(config: Config) -> str:
     """What keeps the numbers of a run from breaking."""
-    clip = config.optim.clip
+    clip, optim = config.optim.clip, config.optim
     bound = "set optim.clip, as optim.clip=1" if clip is None else f"optim.clip (now {clip:g})"
     rates = {f"{phase.lr:g}" for phase in phases(config)}
-    return f"lower optim.lr (now {', then '.join(sorted(rates))}) or {bound}"
+    lower = f"lower optim.lr (now {', then '.join(sorted(rates))}) or {bound}"
+    # Adam's steps are no longer for a larger penalty, but the squares of its gradient leave float32.
+    most = ADAMS_PENALTY if optim.name == "adam" else 1 / max(p.lr or 0 for p in phases(config))
+    for name, penalty in (("l2", optim.l2), ("l1", optim.l1)):
+        if penalty >= most:
+            return f"lower optim.{name} (now {penalty:g}), which alone breaks them, or {lower}"
+    return lower
 
 
 def _logged(start: Checkpoint | None) -> tuple[int, int] | tuple[()]:
@@ -129,14 +136,14 @@ def _steps(run: Run) -> int:
 def _greet(run: Run, start: Checkpoint | None) -> None:
     config, dataset = run.config, run.dataset
     log.info(
-        "%s on %s: %d-%s, %s parameters, %d training rows, K=%s, on %s",
+        "%s on %s: %d-%s, %s parameters, %d training rows, %s, on %s",
         config.model.name,
         config.dataset.name,
         dataset.n_features,
         "-".join(map(str, config.layers or [])),
         f"{count_parameters(run.params):,}",
         len(dataset.train),
-        ", then ".join(str(phase.K) for phase in phases(config)),
+        run.family.describe([phase.K for phase in phases(config)]),
         jax.devices()[0].device_kind,
     )
     for note in dataset.notes:
@@ -153,7 +160,7 @@ def _log_end(book: Logbook, results: dict[str, Any]) -> None:
     final = {
         f"final/{split}/{name}": results[split][name]["mean"]
         for split in ("test", "valid")
-        for name in ("log_p", "log_p_tilde_star", "log_p_star", "two_log_z")
+        for name in ESTIMATES
         if name in results[split]
     }
     book.session_end(results["train"]["steps"], final, success=True)
@@ -167,24 +174,11 @@ def _results(run: Run, training_loop: TrainingLoop, best: TrainState) -> dict[st
     """Evaluate the best state on valid and test: the content of `results.json`."""
     config, memory = run.config, training_loop.memory
 
-    def assess(split: str) -> dict[str, Any]:
-        return block_of(
-            estimate_split(
-                getattr(run.keys, split),
-                run.structure,
-                params,
-                split_rows(run.dataset, split),
-                config.eval.final_K,
-                block=own_block(config, config.eval.final_K),
-                report=training_loop.heed_signals,
-            ),
-            config.eval.final_K,
-            log_z,
-        )
-
-    log.info("estimating the best state, K=%d, on valid and test", config.eval.final_K)
+    log.info("estimating the best state%s on valid and test", run.family.final_words)
     params = evaluated_params(best)
-    log_z = final_log_z(config, run.keys, run.structure, params, training_loop.heed_signals)
+    blocks = run.family.results(
+        run.keys, run.structure, params, run.fixed_rows, training_loop.heed_signals
+    )
     return {
         "schema": 1,
         "model": config.model.name,
@@ -200,8 +194,7 @@ def _results(run: Run, training_loop: TrainingLoop, best: TrainState) -> dict[st
             "seconds": round(memory.seconds, 3),
             "stopped_by": memory.stopped_by,
         },
-        "test": assess("test"),
-        "valid": assess("valid"),
+        **blocks,
         "device": jax.devices()[0].device_kind,
         "versions": versions(),
     }

@@ -14,8 +14,9 @@ from bihm.errors import ConfigError, DataError
 from bihm.machine.likelihood import Estimates, LogZ
 from bihm.machine.machine import Params, Structure, count_parameters
 from bihm.run import draws
-from bihm.run.arguments import check_seed, check_split, numbers, whole
-from bihm.run.build import has_p_star, make_keys, split_rows
+from bihm.run.arguments import check_seed, check_split, need_likelihood, numbers, whole
+from bihm.run.build import fixed_rows, has_p_star, make_keys
+from bihm.run.families import family_of
 from bihm.run.masks import Layout, check_observed, observed_pixels
 from bihm.run.posterior import Posterior, weighted_latents
 from bihm.run.splits import estimate_split, final_log_z, own_block
@@ -45,6 +46,7 @@ class TrainedMachine:
 
     def __init__(self, config: Config, structure: Structure, params: Params, stem: str) -> None:
         self.config = config
+        self.family = family_of(config)
         self.structure = structure
         self.params = params  # those that estimates are made of
         self.stem = stem  # path and beginning of the name of every file that is made of it
@@ -84,7 +86,7 @@ class TrainedMachine:
         Grey levels are made bits once and for all, as for every estimate.
         """
         dataset = self.config.dataset
-        return split_rows(load_dataset(dataset.name, dataset.path), check_split(split))
+        return fixed_rows(self.family, load_dataset(dataset.name, dataset.path), check_split(split))
 
     def estimates(
         self,
@@ -100,13 +102,13 @@ class TrainedMachine:
         log_p               log (1/K) sum_k w_k, with w = p(x, h) / q(h | x)
         log_p_tilde_star    2 log (1/K) sum_k sqrt(w_k)
         ess_p, ess_p_star   effective sample sizes of w and of sqrt(w), as fractions of K, in (0, 1]
-        k_hat_p, k_hat_p_star    how heavy the tails of w and of sqrt(w) are: above 0.7, do not believe the
-                            row's estimate; NaN where K is 20 or less
+        k_hat_p, k_hat_p_star    tails of w and of sqrt(w): above 0.7, do not believe it; NaN below K = 21
 
         `seed` is by default the run's own, and `split` says which of its streams of random numbers is used:
         with the defaults, the run's test rows and its eval.final_K, these are the numbers of its results.
         `report(done, total)` is told of progress. Memory does not grow with K.
         """
+        need_likelihood(self.family, self.config.model.name)
         rows = self._rows(x)
         samples = whole("K", K, 1, MOST_SAMPLES)
         key = getattr(make_keys(self._seed(seed)), check_split(split))
@@ -164,22 +166,23 @@ class TrainedMachine:
     def sample(
         self,
         n: int = 100,
-        method: str = "ancestral",
+        method: str | None = None,
         *,
         seed: int = 0,
         sweeps: int | None = None,
         K: int | None = None,
         proposals: int | None = None,
     ) -> np.ndarray:
-        """Draw n samples x, uint8 (n, visible).
+        """Draw n samples x, uint8 (n, visible); of target propagation float32 means in [0, 1].
 
-        method="ancestral"   of p, from the top down: exact and independent; for every model
+        method="ancestral"   of p, from the top down: exact and independent (the default)
+               "generate"    of target propagation (its default); its "chain" is its denoiser's
                "resample"    of BiHM's p*: `proposals` (10,000) weighted samples of p, drawn again
                "chain"       of BiHM's p*: n Markov chains of `sweeps` (500) with K (10) proposals for h
         """
         options = draws.Options(whole("n", n, 1, draws.MOST), method, seed, sweeps, K, proposals)
-        settled = draws.settle(options, self.config, completing=False)
-        return draws.draw(self.config, self.structure, self.params, settled).x
+        settled = self.family.settle(options, completing=False)
+        return np.asarray(self.family.draw(self.structure, self.params, settled, None, _silent).x)
 
     def complete(
         self,
@@ -204,10 +207,10 @@ class TrainedMachine:
         if known.shape[-1:] == observed.shape[-1:]:
             known = np.where(observed, known, 0)
         rows = self._rows(known)
-        options = draws.Options(len(rows), "chain", seed, sweeps, K)
-        settled = draws.settle(options, self.config, completing=True)
+        options = draws.Options(len(rows), None, seed, sweeps, K)
+        settled = self.family.settle(options, completing=True)
         given = draws.Given(rows, observed)
-        return draws.draw(self.config, self.structure, self.params, settled, given).x
+        return np.asarray(self.family.draw(self.structure, self.params, settled, given, _silent).x)
 
     def observed(self, mask: ArrayLike, rows: int) -> np.ndarray:
         """What a `mask` says, as bool (visible,) or (rows, visible): true where a pixel is observed."""
@@ -229,6 +232,7 @@ class TrainedMachine:
         samples of p(h | x), or for model=bihm to sqrt(w), which makes them samples of p*(h | x). Memory
         grows with K times rows times units. `seed` is by default the run's own.
         """
+        need_likelihood(self.family, self.config.model.name)
         rows, samples = self._rows(x), whole("K", K, 1, draws.MOST)
         key = make_keys(self._seed(seed)).test
         power = 0.5 if has_p_star(self.config) else 1.0
@@ -248,7 +252,7 @@ class TrainedMachine:
         rows = numbers(x, "x")
         if rows.shape == (self.n_visible,):
             raise DataError(f"x has shape {rows.shape}, as one row: give x[None]")
-        bits = check_bits(rows, "x")
+        bits = self.family.check(rows, "x")
         if bits.shape[1] != self.n_visible:
             raise DataError(
                 f"x has {bits.shape[1]} columns; this machine has {self.n_visible} visible units"

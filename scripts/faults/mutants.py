@@ -35,6 +35,7 @@ LEFT_BEHIND = (".git", ".venv", "outputs", "__pycache__", ".*_cache")
 NUMERICS = "kernels/test_numerics.py"
 LAYERS = "machine/test_layers.py"
 STEP = "machine/test_training_step.py"
+TARGETPROP = "machine/targetprop/test_machine.py"
 TESTS: dict[str, list[str]] = {
     "machine/rules.py": ["machine/test_rules.py"],
     "machine/likelihood.py": ["machine/test_likelihood.py"],
@@ -53,6 +54,10 @@ TESTS: dict[str, list[str]] = {
     "records/weights.py": ["records/test_weights.py"],
     "machine/training_step.py": ["machine/test_minibatches.py", STEP],
     "machine/sampling.py": ["machine/test_sampling.py"],
+    "machine/parzen.py": ["machine/test_parzen.py"],
+    "machine/targetprop/machine.py": [TARGETPROP],
+    "machine/targetprop/training.py": [TARGETPROP],
+    "machine/targetprop/sampling.py": [TARGETPROP],
     "machine/machine.py": ["machine/test_machine.py", "machine/test_exact.py"],
     "kernels/numerics.py": [NUMERICS],
     "kernels/bernoulli.py": [NUMERICS],

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bihm.config import Config, load
-from bihm.run.build import Run, make_run, split_rows
+from bihm.run.build import Run, make_run
 from bihm.run.stopping import Memory, Stopping
 
 
@@ -32,7 +32,7 @@ class End(NamedTuple):
 
 def end_of(run: Run, records: list[dict[str, float]], every: int) -> End:
     """Follow a run's scores to where its patience ends it."""
-    stopping = Stopping.of(run, split_rows(run.dataset, "valid"))
+    stopping = Stopping.of(run, run.fixed_rows("valid"))
     key, memory = f"valid/{run.score}", Memory()
     ended = len(records) - 1
     for i, record in enumerate(records):

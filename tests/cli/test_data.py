@@ -45,7 +45,8 @@ def test_list_shows_every_set_and_where_it_is(capsys, home):
     assert rows["digits"][1:6] == ["1397", "200", "200", "64", "embedded"]
     assert rows["bars"][5] == "generated"
     assert rows["mnist"][1:6] == ["50000", "10000", "10000", "784", "missing"]
-    assert rows["mine"][1:] == ["10", "1", "1", "5", "imported", "yours"]
+    assert rows["mine"][1:] == ["10", "1", "1", "5", "imported", "bits", "yours"]
+    assert {name for name, row in rows.items() if row[6] == "grey"} == {"mnist"}
 
 
 def test_list_tells_bihm_data_from_the_cache(capsys, home, monkeypatch):
@@ -100,7 +101,13 @@ def test_check_of_an_import(capsys, home):
     assert "mine.npz: train has changed since it was imported" in err
     path.with_suffix(".json").write_text("{}")
     assert run(capsys, "check", "mine")[0] == 3
-    assert run(capsys, "list")[1].splitlines()[-1].split() == ["mine", *"????", "damaged", "yours"]
+    assert run(capsys, "list")[1].splitlines()[-1].split() == [
+        "mine",
+        *"????",
+        "damaged",
+        "bits",
+        "yours",
+    ]
 
 
 def test_an_import_is_not_fetched_and_its_loss_is_seen(capsys, home):

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -49,9 +50,21 @@ CAUSES = [
         "out of memory: 9 B",
     ),
     (OSError(errno.ENOMEM, "Cannot allocate memory"), 1, "out of memory"),
+    (ImportError("a.so: failed to map segment from shared object"), 1, "out of memory"),
+    (ImportError("cannot import name 'a'"), 1, "unexpected ImportError: cannot import"),
     (OSError(errno.EIO, "Input/output error", "a/b"), 1, "a/b: Input/output error"),
     (OSError(errno.ENOSPC, "No space left on device", "c"), 1, "c: No space left on device; make"),
-    (PermissionError(errno.EACCES, "Permission denied", "d"), 1, "d: Permission denied"),
+    (
+        PermissionError(errno.EACCES, "Permission denied", "d"),
+        2,
+        "d: Permission denied",
+    ),
+    (
+        OSError(errno.EROFS, "Read-only file system", "e"),
+        2,
+        "e: Read-only",
+    ),
+    (FileNotFoundError(errno.ENOENT, "No such file", "f"), 2, "f: No such file"),
     (KeyError("lost"), 1, "unexpected KeyError: 'lost'; BIHM_TRACEBACK=1 shows the traceback"),
     (
         RecursionError("too deep\nand more"),
@@ -100,6 +113,28 @@ def test_each_cause_has_one_line_and_one_code(command, error, code, line, home, 
     got, out, err, _ = attempt([command, *words])
     assert (got, out, err.count("\n")) == (code, "", 1), err
     assert err.startswith(f"{command}: {line}"), err
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU"])
+def test_a_signal_before_training_ends_the_command_with_a_word(name, home, mains, monkeypatch):
+    number = signal.Signals[name]
+    monkeypatch.setattr("bihm.data.require", lambda *args: os.kill(os.getpid(), number))
+    got, out, err, _ = attempt(["bihm-train", "dataset=bars", "hydra.run.dir=run"])
+    assert (got, out) == (75, "")
+    assert err == f"bihm-train: stopped by {name}; the same command goes on from here\n"
+    assert not (home / "run" / "status.json").exists()
+    assert signal.getsignal(number) is signal.SIG_DFL
+
+
+def test_a_signal_that_is_ignored_stays_so(home, mains, monkeypatch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup
+    monkeypatch.setattr("bihm.data.require", lambda *args: os.kill(os.getpid(), signal.SIGHUP))
+    monkeypatch.setattr("bihm.run.train.train", raising(ConfigError("this far")))
+    try:
+        assert attempt(["bihm-train", "dataset=bars"])[::2] == (2, "bihm-train: this far\n")
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

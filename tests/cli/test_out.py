@@ -95,8 +95,9 @@ def sealed(run, tmp_path):
 def test_a_folder_that_cannot_be_written_is_refused_before_the_work(command, no_work, sealed, name):
     code, shown, error = command(name, f"out={sealed}")
     program = f"bihm-{name}"
-    assert (code, shown) == (1, "")
-    assert error == f"{program}: {sealed}: Read-only file system\n"
+    assert (code, shown) == (2, "")
+    why = "nothing can be written there: Read-only file system; choose another out="
+    assert error == f"{program}: {sealed}: {why}\n"
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -106,8 +107,9 @@ def test_the_same_of_a_folder_that_says_so_itself(command, no_work, monkeypatch,
 
     monkeypatch.setattr("bihm.records.run_files.tempfile.TemporaryFile", refuse)
     code, shown, error = command(name, f"out={tmp_path}")
-    assert (code, shown) == (1, "")
-    assert error == f"bihm-{name}: {tmp_path}: Permission denied\n"
+    assert (code, shown) == (2, "")
+    why = "nothing can be written there: Permission denied; choose another out="
+    assert error == f"bihm-{name}: {tmp_path}: {why}\n"
 
 
 def test_numbers_are_shown_whatever_becomes_of_their_file(command, monkeypatch, tmp_path):
@@ -118,8 +120,10 @@ def test_numbers_are_shown_whatever_becomes_of_their_file(command, monkeypatch, 
 
     monkeypatch.setattr("bihm.run.evaluate.write_json", full)
     code, shown, error = command("eval", f"out={tmp_path}")
-    assert (code, shown) == (1, expected)
-    assert expected.startswith("test  5000 rows, K=3:  log_p -")
+    numbers, *files = expected.splitlines()
     file = tmp_path / COMMANDS["eval"][3]
+    assert files == [str(file), str(file.with_suffix(".npz"))]
+    assert (code, shown) == (1, f"{numbers}\n")
+    assert numbers.startswith("test  5000 rows, K=3:  log_p -")
     why = "No space left on device; make room there and run the same command again"
     assert error == f"bihm-eval: {file}: {why}\n"

@@ -106,6 +106,12 @@ def test_inpainting_keeps_what_is_observed(run, bars):
     assert not np.array_equal(got["data"], rows[:5])  # shuffled
     picture = np.asarray(Image.open(bars / "samples-inpaint.png"))
     assert set(np.unique(picture)) == {0, 128, 208, 255}
+    # A line of one pixel within a triple (each 4 x 4 pixels, drawn as 7 x 7), four between two of them.
+    line = [0] * 28 + [1] * 7 + [0] * 28 + [1] * 7 + [0] * 28
+    apart = (picture == 208).all(axis=0).astype(int).tolist()
+    assert apart == [1] * 28 + line + [1] * 28 + line + [1] * 28 + line + [1] * 28
+    rows = (picture == 208).all(axis=1).astype(int).tolist()
+    assert rows == [1] * 28 + [0] * 28 + [1] * 28 + [0] * 28 + [1] * 28
 
 
 def test_an_animation_shows_the_chains_from_their_start_to_the_same_end(run, bars):
@@ -143,7 +149,11 @@ MISTAKES = [
     (["n=99999999999"], 2, "n must be at most 10000000, got 99999999999"),
     (["n=1.5"], 2, "n must be a whole number, got '1.5'"),
     (["methd=chain"], 2, "there is no key 'methd'; did you mean 'method'?"),
-    (["method=gibbs"], 2, "method must be one of ancestral, resample, chain, got 'gibbs'"),
+    (
+        ["method=gibbs"],
+        2,
+        "method must be one of ancestral, resample, chain, generate, got 'gibbs'",
+    ),
     (["sweeps=9"], 2, "sweeps has no meaning with method=ancestral; it belongs to chain"),
     (["method=chain", "proposals=9"], 2, "proposals has no meaning with method=chain"),
     (["method=resample", "mask=left"], 2, "mask has no meaning with method=resample"),

@@ -10,6 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 from bihm import config as schema
 from bihm import paths
 from bihm.cli import sweep
+from bihm.config.families import own_columns
 from bihm.config.machine_checks import check_machine
 from bihm.config.schema import job_name
 from bihm.data import names
@@ -94,10 +95,10 @@ WRONG = {
     "+lrr=1": "there is no key 'lrr'",
     "+model.foo=1": "there is no key 'model.foo'",
     "optim.rl=1": "did you mean 'optim.lr'",
-    "depth=abc": "depth=abc: Value 'abc'",
+    "depth=abc": "depth=abc: a whole number is due, got abc",
     "depth=true": "depth",
     "K=2.5": "K=2.5",
-    "model=foo": "choose one of bihm, rws, wake_sleep",
+    "model=foo": "choose one of bihm, rws, targetprop, wake_sleep",
     "dataset=mnits": "dataset=mnits: there is no such option",
     "depth=0": "depth must be at least 1, got 0",
     "K=0": "K must be at least 1",
@@ -132,6 +133,8 @@ WRONG = {
     "eval.K=0": "eval.K must be at least 1",
     "eval.final_z_outer=1": "eval.final_z_outer must be at least 2",
     "stop.patience=0": "stop.patience must be at least 1",
+    "model.delta=0.3": "model.delta belongs to model=targetprop, not bihm",
+    "eval.parzen_samples=30": "eval.parzen_samples belongs to model=targetprop, not bihm",
     "model.q_update=wake": "model.q_update belongs to model=rws",
     "model.sleep_batch_size=4": "belongs to model=rws or wake_sleep, not bihm",
     "p.layer=foo": "p.layer must be one of",
@@ -241,3 +244,50 @@ def test_a_job_of_two_hundred_words_has_a_short_name():
     name = job_name(199, ",".join(f"some.key{i}={i}" for i in range(200)))
     assert name.startswith("199-some.key0=0,some.key1=1,")
     assert len(name) <= 90
+
+
+STRANGERS = (
+    *("K=10", "K=3", "p.layer=sbn", "q.layer=darn", "p={layer: sbn}", "q.hidden=3", "init.bias=0"),
+    *("eval.K=10", "eval.z_inner=4", "init.visible_bias=data"),
+)
+
+
+@pytest.mark.parametrize("word", STRANGERS)
+def test_keys_of_bits_die_with_target_propagation_even_at_their_default(word):
+    with pytest.raises(BihmError) as caught:
+        read("model=targetprop", word)
+    key = word.partition("=")[0]
+    assert f"{key if '.' in key or key == 'K' else f'{key}.layer'} has no meaning" in str(
+        caught.value
+    )
+    assert "model.delta, " in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_target_propagation_has_limits_and_a_depth_of_its_own():
+    config = read("model=targetprop")
+    assert (config.depth, len(config.layers), config.optim.name) == (2, 2, "sgd")
+    assert (config.model.N, config.model.delta, config.model.alpha) == (15, 0.1, 0.001)
+    assert read("model=targetprop", "layers=[30]").depth == 1
+    assert read("model=targetprop", "depth=3").depth == 3
+    for word, message in {
+        "model.N=-1": "model.N must be at least 0",
+        "model.rounds=100000": "model.rounds must be at most 10000",
+        "model.alpha=nan": "model.alpha must be a finite number >= 0",
+        "model.sleep_batch_size=3": "model.sleep_batch_size belongs to model=rws or wake_sleep",
+        "optim.phases=[{K: 3}]": "optim.phases: K has no meaning",
+    }.items():
+        with pytest.raises(BihmError, match=message.replace("[", "\\[")):
+            read("model=targetprop", word)
+    with pytest.raises(BihmError, match="depth=3 disagrees with the 2 sizes"):
+        read("model=targetprop", "depth=3", "layers=[20,10]")
+
+
+def test_a_run_of_either_family_has_its_own_columns():
+    def own(*words):
+        config = read(*words)
+        return set(own_columns(config, schema.columns(config)))
+
+    bits, real = own(), own("model=targetprop")
+    assert {"K", "p.layer", "eval.z_inner"} <= bits - real
+    assert real - bits == {"eval.parzen_samples", "eval.final_parzen_samples"}

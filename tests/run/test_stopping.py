@@ -118,6 +118,27 @@ def test_a_run_that_ends_far_below_the_plateau_says_so(tmp_path, caplog):
     assert "a smaller optim.lr" in line
 
 
+@pytest.mark.parametrize(
+    ("changes", "advice"),
+    [
+        (
+            {"optim__name": "sgd", "optim__l2": 1e9},
+            "lower optim.l2 (now 1e+09), which alone breaks",
+        ),
+        (
+            {"optim__name": "sgd", "optim__l1": 1e30},
+            "lower optim.l1 (now 1e+30), which alone breaks",
+        ),
+        ({"optim__l2": 1e38}, "lower optim.l2 (now 1e+38), which alone breaks"),
+        ({"optim__lr": 1e30, "optim__l2": 1e-5}, "; lower optim.lr (now 1e+30) or set optim.clip"),
+    ],
+)
+def test_a_run_that_a_penalty_blew_up_says_which(tmp_path, changes, advice):
+    with pytest.raises(NumbersError) as caught:
+        train(tiny(epochs=2, **changes), tmp_path / "run")
+    assert advice in str(caught.value)
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     ("lr", "says"),
