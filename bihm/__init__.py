@@ -12,6 +12,7 @@ For notebooks and other programs, beside the commands (`bihm-train --help`):
     machine.sample(64)                           # uint8 (64, visible)
     machine.complete(x, "top")                   # the rest of each image, given its upper half
     machine.posterior(x, K=100)                  # latents with weights
+    bihm.mixture("outputs/first", "outputs/2")   # several machines as one model, an ensemble
     bihm.results("outputs")                      # all runs, ready for pandas.DataFrame
 
 `help(bihm.load)`, `help(bihm.TrainedMachine)` and so on say more. The commands work through the same
@@ -30,6 +31,7 @@ from bihm.paths import expand
 if TYPE_CHECKING:
     from bihm.machine.likelihood import Estimates, LogZ
     from bihm.run.from_python import TrainedRun
+    from bihm.run.mixture import Mixture
     from bihm.run.posterior import Posterior
     from bihm.run.trained import TrainedMachine
 
@@ -42,11 +44,13 @@ __all__ = [
     "Estimates",
     "Interrupted",
     "LogZ",
+    "Mixture",
     "NumbersError",
     "Posterior",
     "TrainedMachine",
     "TrainedRun",
     "load",
+    "mixture",
     "results",
     "train",
 ]
@@ -54,6 +58,7 @@ __all__ = [
 _CLASSES = {  # what functions return, imported when somebody asks for it: they need jax
     "Estimates": "bihm.machine.likelihood",
     "LogZ": "bihm.machine.likelihood",
+    "Mixture": "bihm.run.mixture",
     "Posterior": "bihm.run.posterior",
     "TrainedMachine": "bihm.run.trained",
     "TrainedRun": "bihm.run.from_python",
@@ -73,6 +78,24 @@ def load(path: str | os.PathLike[str]) -> "TrainedMachine":
     from bihm.run.load import load
 
     return load(_path("path", path))
+
+
+def mixture(*paths: str | os.PathLike[str]) -> "Mixture":
+    """Read several trained machines of one dataset as one model, log p(x) = log sum_m w_m p_m(x).
+
+        model = bihm.mixture("outputs/a", "outputs/b")
+        model.log_p(model.machines[0].rows("test"), K=1000).mean(), model.weights
+
+    The weights are fitted on valid by EM; the numbers are those of `bihm-eval run=A,B`.
+
+    Raises:
+        ConfigError: a path is neither run nor weights file, one is given twice, or their data differ.
+        DataError: one is damaged, or the dataset is missing.
+    """
+    from bihm.run.load import load
+    from bihm.run.mixture import Mixture
+
+    return Mixture([load(_path("path", path)) for path in paths])
 
 
 def train(*words: str, directory: str | os.PathLike[str] | None = None) -> "TrainedRun":

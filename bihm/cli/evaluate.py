@@ -1,11 +1,13 @@
 """`bihm-eval`: the likelihood of a finished run again, at any K, on any dataset of its width."""
 
 import logging
+import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from bihm import paths
 from bihm.cli import exits
 from bihm.cli.keyvalue import parse
 from bihm.errors import ConfigError
@@ -16,14 +18,17 @@ if TYPE_CHECKING:
 
 PROGRAM = "bihm-eval"
 SAMPLES = 10_000  # of a Parzen estimate
-USAGE = """usage: bihm-eval run=DIR|weights=FILE [split=test] [K=1000] [dataset=NAME] [per_example=true]
-                 [sandwich=true] [repeats=R] [given=MASK] [parzen=true] [samples=10000] [out=FILE]
+USAGE = """usage: bihm-eval run=DIR[,DIR...]|weights=FILE [split=test] [K=1000] [dataset=NAME]
+                 [per_example=true] [sandwich=true] [repeats=R] [given=MASK]
+                 [parzen=true] [samples=10000] [out=FILE]
 
 Estimates log p, and for BiHM log p~*, 2 log Z and log p*, of the best state of a run. Prints a small
 table, writes eval-<split>-K<K>.json into the run directory, or FILE.eval-<split>-K<K>.json, and prints
 where it is.
 
   run=DIR            a run directory of bihm-train; or
+  run=A,B,C          several, of one dataset: log p of their mixture, sum_m w_m p_m(x), an ensemble. Its
+                     weights are fitted on valid with the same K; eval-mixture-<split>-K<K>.json in A; or
   weights=FILE       what bihm-export wrote
   split=test         train, valid or test
   K=1000             importance samples for each row; memory does not grow with K
@@ -79,17 +84,17 @@ def main(argv: list[str] | None = None) -> None:
             raise ConfigError(
                 f"samples must be at least 1 and at most 10**6, got {command.samples}"
             )
-        if command.run is not None:
-            require_run(Path(command.run))
+        runs = _runs(command.run)
+        for run in runs:
+            require_run(run)
         from bihm.runtime import configure_jax  # jax takes a second to import
 
         configure_jax()
+        if len(runs) > 1:
+            return _mixture(runs, command)
         from bihm.run.load import read_run, read_weights
 
-        if command.run is not None:
-            trained = read_run(Path(command.run))
-        else:
-            trained = read_weights(Path(str(command.weights)))
+        trained = read_run(runs[0]) if runs else read_weights(Path(str(command.weights)))
         _evaluate(trained, command)
 
 
@@ -104,7 +109,7 @@ def _evaluate(trained: "TrainedMachine", command: Command) -> None:
         "show": lambda block: print("\n".join(table({command.split: block})), flush=True),
         "report": _report,
         "wrote": print,
-        "say": lambda line: print(f"{PROGRAM}: {line}", file=sys.stderr),
+        "say": _say,
     }
     if command.parzen or not trained.family.has_likelihood:
         if command.per_example or command.K != Command().K or asked_for(command):
@@ -150,6 +155,44 @@ def asked_for(command: Command) -> list[str]:
         "given": command.given is not None,
     }
     return [name for name, given in there.items() if given]
+
+
+def _runs(text: str | None) -> list[Path]:
+    """The run directories that run= names; a name that holds a comma is one, if there is such a folder."""
+    if text is None:
+        return []
+    if os.path.lexists(text):
+        return [Path(text)]
+    return [Path(paths.expand(part)) for part in text.split(",")]
+
+
+def _mixture(runs: list[Path], command: Command) -> None:
+    from bihm.run.load import read_run
+    from bihm.run.mixture import evaluate_mixture, mixture_table
+
+    if command.parzen or command.samples is not None:
+        raise ConfigError("parzen and samples have no meaning for a mixture")
+    if asked := asked_for(command):
+        raise ConfigError(f"{', '.join(asked)} cannot be had for a mixture yet")
+    if len(command.K) > 1:
+        raise ConfigError(f"a mixture takes one K, got K={command.K}")
+    names = list(map(str, runs))
+    evaluate_mixture(
+        [read_run(run) for run in runs],
+        split=command.split,
+        K=command.K[0],
+        dataset=command.dataset,
+        per_example=command.per_example,
+        out=command.out,
+        show=lambda block: print("\n".join(mixture_table(command.split, names, block)), flush=True),
+        report=_report,
+        say=_say,
+        wrote=print,
+    )
+
+
+def _say(line: str) -> None:
+    print(f"{PROGRAM}: {line}", file=sys.stderr)
 
 
 def _report(done: int, total: int) -> None:

@@ -85,4 +85,5 @@ def pooled_log_z(several: Sequence[LogZ]) -> LogZ:
     stderr = float(np.linalg.norm(share * [one.stderr for one in several]) / share.sum())
     outer = sum(one.outer for one in several)
     high = min(0.0, mean + 1.96 * stderr)
-    return LogZ(mean, stderr, mean - 1.96 * stderr, high, outer, several[0].inner)
+    low = mean - 1.96 * stderr
+    return several[0]._replace(mean=mean, stderr=stderr, low=low, high=high, outer=outer)

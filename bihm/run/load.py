@@ -8,6 +8,7 @@ import numpy as np
 
 from bihm import config as schema
 from bihm import paths
+from bihm.config import differences
 from bihm.errors import ConfigError, DataError, disk_refusals
 from bihm.kernels.numerics import on_device
 from bihm.machine.machine import parameter_names
@@ -17,6 +18,8 @@ from bihm.records.checkpoint import read_checkpoint
 from bihm.records.run_files import place, require_run
 from bihm.run.build import make_parts, saved_like
 from bihm.run.trained import TrainedMachine
+
+WEIGHTS = "weights.safetensors"  # of bihm-export, in the run
 
 
 @disk_refusals()
@@ -40,6 +43,8 @@ def load(path: str | os.PathLike[str]) -> TrainedMachine:
 def read_run(directory: Path) -> TrainedMachine:
     """Read the best state of a run from its newest whole checkpoint; nothing is changed.
 
+    A published run has no checkpoints, and its best state in `weights.safetensors`.
+
     Raises:
         ConfigError: there is no run, or its `config.yaml` is damaged.
         DataError: no checkpoint, none that is whole, or one of another run.
@@ -50,6 +55,12 @@ def read_run(directory: Path) -> TrainedMachine:
         structure, like = saved_like(config)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
+    published = directory / WEIGHTS
+    if not os.path.isdir(directory / "checkpoints") and os.path.isfile(published):
+        exported = read_weights(published)
+        if changed := differences(exported.config, config):
+            raise DataError(f"{published}: is of another run: {', '.join(changed)}")
+        return TrainedMachine(config, structure, exported.params, f"{directory}/")
     params = evaluated_params(read_checkpoint(directory, config, like).best)
     return TrainedMachine(config, structure, params, f"{directory}/")
 
@@ -57,7 +68,7 @@ def read_run(directory: Path) -> TrainedMachine:
 @disk_refusals()
 def export(directory: Path, out: str | None = None) -> Path:
     """Write the best state of a run as a weights file, by default `weights.safetensors` in the run."""
-    path = place(out, directory / "weights.safetensors")
+    path = place(out, directory / WEIGHTS)
     trained = read_run(directory)
     names = parameter_names(trained.params)
     leaves = map(np.asarray, jax.tree.leaves(trained.params))

@@ -116,7 +116,7 @@ def test_an_import_is_not_fetched_and_its_loss_is_seen(capsys, home):
     code, _, err = run(capsys, "fetch", "mine")
     assert (code, "mine is your own import" in err) == (2, True)
     (home / "cache" / "data" / "mine.npz").unlink()
-    assert run(capsys, "list")[1].splitlines()[-1].split()[-2:] == ["lost", "yours"]
+    assert run(capsys, "list")[1].splitlines()[-1].split()[-3:] == ["lost", "bits", "yours"]
 
 
 def test_import_prints_how_to_use_it(capsys, home):

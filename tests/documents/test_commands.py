@@ -44,6 +44,8 @@ SCRIPTS = [
 SCRIPTS_BEGUN = {
     "BIHM_DATA=DATA ./scripts/run scripts/reproduce/tour.sh FOLDER": "epoch",
     "BIHM_DATA=DATA ./scripts/run scripts/reproduce/strength_of_q.sh FOLDER": "epoch",
+    "BIHM_DATA=DATA ./scripts/run python scripts/reproduce/reproduce.py FOLDER": "begin",
+    "BIHM_DATA=DATA ./scripts/run python scripts/reproduce/search.py FOLDER": "begin",
     "BIHM_DATA=DATA ./scripts/run scripts/benchmark/bf16.sh FOLDER": "epoch",
     "./scripts/run python scripts/faults/mutants.py --minutes 2 --modules machine/rules.py": "",
 }
@@ -52,6 +54,8 @@ ELSEWHERE = {
     ".ci/run": "is what runs this",
     "./scripts/run pytest": "by .ci/run",
     "./scripts/run pytest -m long": "by .ci/run",
+    "bihm-eval run=A,B,C": "by tests/run/test_mixture.py",
+    "bihm-eval run=outputs/published/bihm_darn_dna-seed0": "by tests/run/test_published.py",
     "bihm-data fetch binarized_mnist adult": "needs a network; tests/data/test_fetch.py has a server",
 }
 

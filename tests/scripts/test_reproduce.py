@@ -1,0 +1,189 @@
+"""The scripts that make RESULTS.md: what they run, go on with and skip, and what they write of it."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parents[2] / "scripts" / "reproduce"))
+import jobs
+import reproduce
+import search
+
+FOLDER = Path(__file__).parents[2] / "scripts" / "reproduce"
+
+SMALL = (
+    "dataset=bars layers=[4] depth=1 batch_size=250 eval.every=5 eval.final_K=6 "
+    "eval.final_z_outer=100 checkpoint.every_seconds=0"
+)
+RECIPE = "bihm_nltcs"
+CELL = {"recipe": RECIPE, "method": "BiHM", "published": "5.5", "best": "4.4", "by": "MADE"}
+OTHER = {"recipe": "rws_web", "method": "-", "best": "4.4", "by": "MADE", "noise": ".1"}
+TABLES = {"one": {"source": "A paper", "cells": [CELL, OTHER]}}
+DOCUMENT = "# Title\n\n<!-- one -->\nold\n<!-- end of one -->\n\nafter\n"
+
+
+def made_up(folder, results, seed, log_p):
+    """A finished run with the results of a real one, but for a number."""
+    run = folder / f"{RECIPE}-seed{seed}"
+    shutil.copytree(results, run)
+    block = json.loads((run / "results.json").read_text())
+    block["test"]["log_p"] = {"mean": log_p, "sem": 0.25}
+    block["test"]["two_log_z"] |= {"mean": -0.5, "low": -0.7 - seed, "high": -0.3}
+    (run / "results.json").write_text(json.dumps(block))
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(config.replace("\nseed: 0\n", f"\nseed: {seed}\n"))
+    (run / jobs.MADE_BY).write_text(json.dumps({"words": [], "commit": "abc1234"}))
+    return run
+
+
+@pytest.fixture
+def document(tmp_path):
+    file = tmp_path / "RESULTS.md"
+    file.write_text(DOCUMENT)
+    return file
+
+
+def rows(document):
+    lines = [line for line in document.read_text().splitlines() if line.startswith("| `")]
+    return [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines]
+
+
+def test_a_table_says_what_finished_runs_say_and_nothing_else(document, uninterrupted, tmp_path):
+    for seed, log_p in ((0, -7.0), (1, -8.0), (2, -7.5)):
+        made_up(tmp_path, uninterrupted[0], seed, log_p)
+    (tmp_path / f"{RECIPE}-seed2" / "status.json").write_text('{"status": "interrupted"}')
+    assert reproduce.write_tables(document, TABLES, [tmp_path]) == ["one"]
+    text = document.read_text()
+    assert text.startswith("# Title\n\n<!-- one -->\nPublished: A paper.\n")
+    assert text.endswith("<!-- end of one -->\n\nafter\n")
+    assert "old" not in text
+    ours, none = rows(document)
+    named = dict(zip(reproduce.HEAD, ours, strict=True))
+    assert named["-log p"] == "7.50 +- 0.25 (0.50)"  # of two seeds: 7 and 8
+    assert named["2 log Z [95 %]"] == "-0.500 [-1.700, -0.300]"
+    assert named["published (method)"] == "5.5 (BiHM)"
+    assert named["best of any"] == "4.4 (MADE)"
+    test, train = uninterrupted[1]["test"], uninterrupted[1]["train"]
+    assert named["ESS p / p\\*, %"] == f"{100 * test['ess_p']:.1f} / {100 * test['ess_p_star']:.1f}"
+    assert named["K"] == str(test["K"])
+    assert named["updates"] == str(train["steps"])
+    assert (named["seeds"], named["device"], named["commit"]) == ("0, 1", "cpu", "abc1234")
+    assert none[:2] == ["`rws_web`", "not run"]
+    assert none[4] == "4.4 (MADE) +- .1"
+    before = document.read_bytes()
+    reproduce.write_tables(document, TABLES, [tmp_path])
+    assert document.read_bytes() == before
+
+
+def test_one_seed_has_no_error_over_seeds_and_runs_are_looked_for_in_order(
+    document, uninterrupted, tmp_path
+):
+    made_up(tmp_path / "kept", uninterrupted[0], 0, -9.0)
+    reproduce.write_tables(document, TABLES, [tmp_path / "nothing", tmp_path / "kept"])
+    assert rows(document)[0][1] == "9.00 +- 0.25"
+    made_up(tmp_path / "mine", uninterrupted[0], 0, -7.0)
+    reproduce.write_tables(document, TABLES, [tmp_path / "mine", tmp_path / "kept"])
+    assert rows(document)[0][1] == "7.00 +- 0.25"
+
+
+def test_an_ensemble_is_marked_as_one(document, uninterrupted, tmp_path):
+    made_up(tmp_path, uninterrupted[0], 0, -7.0)
+    block = {"K": 5, "log_p": {"mean": -6.0, "sem": 0.004}, "members": [{}, {}]}
+    (tmp_path / f"{RECIPE}-mixture.json").write_text(json.dumps(block))
+    reproduce.write_tables(document, TABLES, [tmp_path])
+    row = rows(document)[1]
+    assert row[0] == f"`{RECIPE}`, **ensemble** of 2"
+    assert row[1] == "6.000 +- 0.004"
+    assert len(row) == len(reproduce.HEAD)
+
+
+def test_every_recipe_with_a_published_number_exists():
+    tables = jobs.recorded(reproduce.PUBLISHED)
+    recipes = [cell["recipe"] for table in tables.values() for cell in table["cells"]]
+    assert len(set(recipes)) == len(recipes)
+    for recipe in recipes:
+        assert (FOLDER.parents[1] / "configs" / "experiment" / f"{recipe}.yaml").is_file()
+    document = (FOLDER.parents[1] / "RESULTS.md").read_text()
+    for name in tables:
+        assert f"<!-- {name} -->" in document
+        assert f"<!-- end of {name} -->" in document
+
+
+def test_a_search_reads_valid_alone_and_puts_the_best_first(uninterrupted, tmp_path):
+    plan = {"words": ["dataset=bars"], "settings": [["K=3"], ["K=4"], ["layers=[5,2]"], ["K=9"]]}
+    for setting, log_p in ((["K=3"], -9.0), (["K=4"], -7.0), (["layers=[5,2]"], -8.0)):
+        run = shutil.copytree(uninterrupted[0], tmp_path / "bars" / search.slug(setting))
+        block = json.loads((run / "results.json").read_text())
+        block["valid"]["log_p"]["mean"] = log_p
+        del block["test"]
+        (run / "results.json").write_text(json.dumps(block))
+    found = search.record(tmp_path, "bars", plan)
+    assert [entry["setting"] for entry in found["tried"]] == [["K=4"], ["layers=[5,2]"], ["K=3"]]
+    assert found["tried"][0]["valid_log_p"] == -7.0
+    assert found["not_run"] == [["K=9"]]
+
+
+def test_what_a_search_is_to_try_has_a_place_and_words_of_its_own():
+    for name, plan in jobs.recorded(search.PLAN).items():
+        found = search.jobs_of(Path("runs"), name, plan)
+        assert len({job.directory for job in found}) == len(found)
+        for job in found:
+            config, _ = jobs.compose_words(job.words)
+            assert (config.dataset.name, config.seed) == (name, 0)
+            assert max(map(len, job.directory.parts)) < 200  # of the 255 that file systems allow
+
+
+def start(*words):
+    return subprocess.Popen(
+        [sys.executable, str(FOLDER / "reproduce.py"), *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(FOLDER.parents[1])},
+    )
+
+
+@pytest.mark.long
+def test_runs_go_on_where_they_were_and_are_done_once(document, tmp_path):
+    (tmp_path / "published.json").write_text(json.dumps(TABLES))
+    more = ["--published", tmp_path / "published.json", "--results", document, "--jobs", "2"]
+    long = [tmp_path / "runs", RECIPE, "--seeds", "0,1", "--words", f"{SMALL} epochs=200", *more]
+    begun = start(*long)
+    runs = [tmp_path / "runs" / f"{RECIPE}-seed{seed}" for seed in (0, 1)]
+    while not all((run / ".checkpointed").exists() for run in runs):
+        assert begun.poll() is None, begun.communicate()[0]
+        time.sleep(0.1)
+    begun.send_signal(signal.SIGTERM)
+    told = begun.communicate()[0]
+    assert begun.returncode == 75, told
+    assert [json.loads((r / "status.json").read_text())["status"] for r in runs] == [
+        "interrupted"
+    ] * 2
+    assert document.read_text() == DOCUMENT
+    again = start(*long, "--mixtures")
+    told = again.communicate()[0]
+    assert again.returncode == 0, told
+    assert "going on" in (runs[0] / "train.log").read_text()
+    ours, mixed = rows(document)[:2]
+    named = dict(zip(reproduce.HEAD, ours, strict=True))
+    assert (named["K"], named["seeds"]) == ("6", "0, 1")
+    assert re.fullmatch(r"[0-9a-f]{7,}\+?|\?", named["commit"])
+    assert "ensemble" in mixed[0]
+    before = [(run / "results.json").stat().st_mtime_ns for run in runs]
+    third = start(*long)
+    told = third.communicate()[0]
+    assert third.returncode == 0
+    assert "begin" not in told
+    assert [(run / "results.json").stat().st_mtime_ns for run in runs] == before
+    other = start(*[word if word != long[5] else f"{SMALL} epochs=200 K=3" for word in long])
+    told = other.communicate()[0]
+    assert other.returncode == 1
+    assert told.startswith(f"{runs[0]} holds another run: K was 10, now 3; choose another folder")
