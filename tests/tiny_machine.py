@@ -4,6 +4,7 @@ import jax
 import numpy as np
 
 from bihm.machine.layers import Init
+from bihm.machine.likelihood import blocks_at_once, estimate_tile, no_weights
 from bihm.machine.machine import HelmholtzMachine, bind, make_machine, split
 
 VISIBLE, SIZES = 5, [4, 3, 2]  # pairwise different: a square array hides an axis bug
@@ -31,3 +32,14 @@ def tiny_machine(
         lambda w: jax.numpy.asarray(scale * rng.standard_normal(w.shape), jax.numpy.float32), params
     )
     return bind(structure, params)
+
+
+def whole_tile(key, structure, params, x, K, *, block):
+    """The estimates of a tile from all its K samples, stretch by stretch."""
+    sums = no_weights(len(x))
+    for first in range(0, -(-K // block), blocks_at_once(block)):
+        stretch = estimate_tile(
+            key, structure, params, x, sums, np.int32(first), np.int32(K), block=block
+        )
+        sums = stretch.sums
+    return stretch.estimates

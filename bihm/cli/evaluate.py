@@ -3,9 +3,9 @@
 import logging
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from bihm import paths
 from bihm.cli import exits
@@ -13,10 +13,14 @@ from bihm.cli.keyvalue import parse
 from bihm.errors import ConfigError
 from bihm.records.run_files import require_run
 
+if TYPE_CHECKING:
+    from bihm.run.trained import TrainedMachine
+
 PROGRAM = "bihm-eval"
 SAMPLES = 10_000  # of a Parzen estimate
 USAGE = """usage: bihm-eval run=DIR[,DIR...]|weights=FILE [split=test] [K=1000] [dataset=NAME]
-                 [per_example=true] [parzen=true] [samples=10000] [out=FILE]
+                 [per_example=true] [sandwich=true] [repeats=R] [given=MASK]
+                 [parzen=true] [samples=10000] [out=FILE]
 
 Estimates log p, and for BiHM log p~*, 2 log Z and log p*, of the best state of a run. Prints a small
 table, writes eval-<split>-K<K>.json into the run directory, or FILE.eval-<split>-K<K>.json, and prints
@@ -28,15 +32,25 @@ where it is.
   weights=FILE       what bihm-export wrote
   split=test         train, valid or test
   K=1000             importance samples for each row; memory does not grow with K
+  K=[1,10,100,1000]  one pass over the largest, and a file for each
   dataset=NAME       another dataset of the same width: a name that bihm-data list shows, or a file
                      .npz .npy .mat, .csv .tsv .txt .dat .data .amat, .libsvm .svm (tables also .gz);
                      one without splits is cut 80/10/10, always the same way, and split= is a part of it
   per_example=true   also write eval-<split>-K<K>.npz with one value for each row, in the split's order
+  sandwich=true      also dream 1000 rows, whose true latents are known, and estimate their log p from
+                     below and from above: on them the lower estimate lacks at most the gap, in the mean
+  repeats=5          estimate with so many seeds, the run's own and those after it: then there are 95 %
+                     intervals, errors over rows and over samples, and what K x repeats samples give
+  given=left         also log p of the missing part of each row given the seen one, by the model p: left,
+                     right, top or bottom is seen, or where a file of bits has a 1 (see bihm-sample mask=)
   parzen=true        instead, the Parzen-window estimate: a density of real numbers, of rows as levels in
                      [0, 1], from means of pixels as samples, beside its anchor, training rows as samples;
                      written to eval-<split>-parzen.json; for model=targetprop it is all there is
   samples=10000      parzen: how many; sigma is chosen on valid
   out=FILE           where to, a .json, or in which folder; arrays go beside it
+
+Beside each estimate stands the share of rows whose k-hat is above 0.7 (Pareto smoothed importance
+sampling): where those are many, the estimate is too low, and a line says so.
 """
 
 
@@ -47,9 +61,12 @@ class Command:
     run: str | None = None
     weights: str | None = None
     split: Literal["train", "valid", "test"] = "test"
-    K: int = 1000
+    K: list[int] = field(default_factory=lambda: [1000])
     dataset: str | None = None
     per_example: bool = False
+    sandwich: bool = False
+    repeats: int = 1
+    given: str | None = None
     parzen: bool = False
     samples: int | None = None
     out: str | None = None
@@ -62,8 +79,7 @@ def main(argv: list[str] | None = None) -> None:
         command = parse(argv, Command, PROGRAM, USAGE)
         if (command.run is None) == (command.weights is None):
             raise ConfigError("give one of run=DIR and weights=FILE")
-        if not 1 <= command.K < 2**31:
-            raise ConfigError(f"K must be at least 1 and below 2**31, got {command.K}")
+        check_several(command)
         if not 1 <= (command.samples or 1) <= 10**6:
             raise ConfigError(
                 f"samples must be at least 1 and at most 10**6, got {command.samples}"
@@ -76,28 +92,69 @@ def main(argv: list[str] | None = None) -> None:
         configure_jax()
         if len(runs) > 1:
             return _mixture(runs, command)
-        from bihm.records.results import table
-        from bihm.run.evaluate import evaluate, evaluate_parzen
         from bihm.run.load import read_run, read_weights
 
         trained = read_run(runs[0]) if runs else read_weights(Path(str(command.weights)))
-        common: dict[str, Any] = {
-            "split": command.split,
-            "dataset": command.dataset,
-            "out": command.out,
-            "show": lambda block: print("\n".join(table({command.split: block})), flush=True),
-            "report": _report,
-            "wrote": print,
-            "say": _say,
-        }
-        if command.parzen or not trained.family.has_likelihood:
-            if command.per_example or command.K != Command.K:
-                raise ConfigError("K and per_example have no meaning for a Parzen estimate")
-            evaluate_parzen(trained, samples=command.samples or SAMPLES, **common)
-        elif command.samples is not None:
-            raise ConfigError("samples has no meaning without parzen=true")
-        else:
-            evaluate(trained, K=command.K, per_example=command.per_example, **common)
+        _evaluate(trained, command)
+
+
+def _evaluate(trained: "TrainedMachine", command: Command) -> None:
+    from bihm.records.results import table
+    from bihm.run.evaluate import evaluate, evaluate_curve, evaluate_parzen
+
+    common: dict[str, Any] = {
+        "split": command.split,
+        "dataset": command.dataset,
+        "out": command.out,
+        "show": lambda block: print("\n".join(table({command.split: block})), flush=True),
+        "report": _report,
+        "wrote": print,
+        "say": _say,
+    }
+    if command.parzen or not trained.family.has_likelihood:
+        if command.per_example or command.K != Command().K or asked_for(command):
+            others = ", ".join(["K and per_example", *asked_for(command)])
+            raise ConfigError(f"{others} have no meaning for a Parzen estimate")
+        evaluate_parzen(trained, samples=command.samples or SAMPLES, **common)
+    elif command.samples is not None:
+        raise ConfigError("samples has no meaning without parzen=true")
+    elif len(command.K) > 1:
+        evaluate_curve(trained, Ks=command.K, per_example=command.per_example, **common)
+    else:
+        evaluate(
+            trained,
+            K=command.K[0],
+            sandwich=command.sandwich,
+            repeats=command.repeats,
+            given=command.given,
+            per_example=command.per_example,
+            **common,
+        )
+
+
+def check_several(command: Command) -> None:
+    """See that each K makes sense, and that several go with the rest; then put them in order.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    for K in command.K:
+        if not 1 <= K < 2**31:
+            raise ConfigError(f"K must be at least 1 and below 2**31, got {K}")
+    command.K = sorted(set(command.K))
+    for name in asked_for(command):
+        if len(command.K) > 1:
+            raise ConfigError(f"{name} goes with one K, got K={command.K}")
+
+
+def asked_for(command: Command) -> list[str]:
+    """What is asked for beside the estimates."""
+    there = {
+        "sandwich": command.sandwich,
+        "repeats": command.repeats != 1,
+        "given": command.given is not None,
+    }
+    return [name for name, given in there.items() if given]
 
 
 def _runs(text: str | None) -> list[Path]:
@@ -115,11 +172,15 @@ def _mixture(runs: list[Path], command: Command) -> None:
 
     if command.parzen or command.samples is not None:
         raise ConfigError("parzen and samples have no meaning for a mixture")
+    if asked := asked_for(command):
+        raise ConfigError(f"{', '.join(asked)} cannot be had for a mixture yet")
+    if len(command.K) > 1:
+        raise ConfigError(f"a mixture takes one K, got K={command.K}")
     names = list(map(str, runs))
     evaluate_mixture(
         [read_run(run) for run in runs],
         split=command.split,
-        K=command.K,
+        K=command.K[0],
         dataset=command.dataset,
         per_example=command.per_example,
         out=command.out,

@@ -25,14 +25,16 @@ WANTED = {
     float: "a finite number",
     bool: "true or false",
     str: "a text",
+    list[int]: "a whole number, or several as [1,10,100]",
 }
 
 
 def parse(argv: Sequence[str] | None, schema: type[Schema], program: str, usage: str) -> Schema:
     """Turn `key=value` words into a `schema`; None stands for the process's own arguments.
 
-    A field is an int, float, bool, str or Literal of strings, perhaps `| None` (the word null); one
-    without a default must be given. `--help` or `-h` prints `usage` and exits with 0.
+    A field is an int, float, bool, str, list[int] or Literal of strings, perhaps `| None` (the word null);
+    one without a default must be given. A list is [1,10,100], or one number. `--help` or `-h` prints
+    `usage` and exits with 0.
 
     Raises:
         ConfigError: one line on an unknown, repeated or missing key, or a value of the wrong type.
@@ -95,6 +97,9 @@ def _read(text: str, kind: Any) -> Any:
         return paths.expand(text)  # a path, mostly; nothing else begins with ~
     if kind is int:
         return _whole(text)
+    if kind == list[int]:
+        inner = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+        return [_whole(part) for part in inner.split(",")]
     value = kind(text)
     if kind is float and not math.isfinite(value):
         raise ValueError(text)

@@ -12,7 +12,7 @@ from bihm.records.run_files import require_run
 
 PROGRAM = "bihm-sample"
 USAGE = """usage: bihm-sample run=DIR [n=100] [method=ancestral|resample|chain|generate] [mask=...] [seed=0]
-                   [out=FILE]
+                   [gif=true] [out=FILE]
 
 Draws samples from the best state of a run and writes samples-<method>.npz (x: 0/1, one row a sample)
 into the run directory, with a picture samples-<method>.png where the data are images.
@@ -30,6 +30,7 @@ into the run directory, with a picture samples-<method>.png where the data are i
   sweeps=500         chain: updates of x and h; more bring it nearer to p*
   K=10               chain: proposals for h in each sweep, the present one among them, and for x where
                      p(x | h_1) is of type darn or nade
+  gif=true           chain: also an animated .gif of up to 100 states on the way, where the data are images
 
 What it prints of how the sampler did:
 
@@ -62,6 +63,7 @@ class Command:
     sweeps: int | None = None
     K: int | None = None
     proposals: int | None = None
+    gif: bool = False
     mask: str | None = None
     split: Literal["train", "valid", "test"] | None = None
     out: str | None = None
@@ -79,7 +81,7 @@ def main(argv: list[str] | None = None) -> None:
         from bihm.run.draws import Options
         from bihm.run.sample import sample
 
-        options = vars(command)
+        options = vars(command) | {"gif": command.gif or None}
         directory, mask, split, out = (options.pop(key) for key in ("run", "mask", "split", "out"))
         saved = sample(Path(directory), Options(**options), mask, split, out, _report)
         for path in saved.files:

@@ -20,6 +20,7 @@ from bihm.machine.machine import HelmholtzMachine, Params, Structure, bind
 from bihm.types import AnyArray, Array, Bits, Float, PRNGKey
 
 MOST_NATS = 2.0**24  # float32 has 24 bits
+STRETCH = 1000  # samples of a row between two looks at its weights, or a little more
 
 
 class Estimates(NamedTuple):
@@ -29,6 +30,8 @@ class Estimates(NamedTuple):
     log_p_tilde_star: Float[AnyArray, " rows"]  # 2 log (1/K) sum_k sqrt(w_k)
     ess_p: Float[AnyArray, " rows"]  # (sum_k w_k)^2 / (K sum_k w_k^2)
     ess_p_star: Float[AnyArray, " rows"]  # (sum_k sqrt(w_k))^2 / (K sum_k w_k)
+    k_hat_p: Float[AnyArray, " rows"] | None = None  # of the tail of w: see tails.py
+    k_hat_p_star: Float[AnyArray, " rows"] | None = None  # of sqrt(w); None: nobody asked
 
 
 class LogZ(NamedTuple):
@@ -48,10 +51,18 @@ class Sums(NamedTuple):
     Not their logarithms: near a large |log w| the last of many blocks would be rounded away.
     """
 
-    top: Float[Array, " rows"]  # the largest log_w
-    half: Float[Array, " rows"]  # of w^(1/2)
-    one: Float[Array, " rows"]  # of w
-    two: Float[Array, " rows"]  # of w^2
+    top: Float[AnyArray, " rows"]  # the largest log_w
+    half: Float[AnyArray, " rows"]  # of w^(1/2)
+    one: Float[AnyArray, " rows"]  # of w
+    two: Float[AnyArray, " rows"]  # of w^2
+
+
+class Stretch(NamedTuple):
+    """What a tile's rows have after some of their K samples, and log_w of the last of these."""
+
+    estimates: Estimates  # once all K are in the sums
+    sums: Sums
+    log_w: Float[AnyArray, "stretch rows"]  # -inf: no sample
 
 
 def log_weights(
@@ -69,8 +80,8 @@ def count_blocks(K: Array, block: int) -> Array:
 
 def no_weights(rows: int) -> Sums:
     """The sums before the first sample."""
-    zeros = jnp.zeros(rows)
-    return Sums(zeros - jnp.inf, zeros, zeros, zeros)
+    zeros = np.zeros(rows, np.float32)
+    return Sums(zeros - np.float32(np.inf), zeros, zeros, zeros)
 
 
 def add_weights(sums: Sums, log_w: Float[Array, "samples rows"]) -> Sums:
@@ -96,27 +107,44 @@ def estimates_of(sums: Sums, K: Array) -> Estimates:
     )
 
 
+def blocks_at_once(block: int) -> int:
+    """How many blocks of a tile one call works on."""
+    return -(-STRETCH // block)
+
+
 @partial(fast_jit, static_argnames=("structure", "block"))
 def estimate_tile(
     key: PRNGKey,
     structure: Structure,
     params: Params,
     x: Bits[Array, "rows visible"],
+    sums: Sums,
+    first: Array,
     K: Array,
     *,
     block: int,
-) -> Estimates:
-    """Estimate the likelihood of each row from K samples, `block` of them at a time."""
-    machine = bind(structure, params)
+) -> Stretch:
+    """Estimate the likelihood of each row from K samples, `block` of them at a time.
 
-    def add_block(i: Array, sums: Sums) -> Sums:
+    A call begins with block number `first`, on top of `sums`, and does as many blocks as hold STRETCH
+    samples, or as are left; after the last the estimates are those of all K. No sample depends on the cuts.
+    """
+    machine = bind(structure, params)
+    most = blocks_at_once(block)
+
+    def add_block(i: Array, state: tuple[Sums, Array]) -> tuple[Sums, Array]:
+        sums, kept = state
         log_w = log_weights(jax.random.fold_in(key, i), machine, x, block)
         live = jnp.arange(block) < K - i * block  # the last block may reach beyond K
-        return add_weights(sums, jnp.where(live[:, None], log_w, -jnp.inf))
+        log_w = jnp.where(live[:, None], log_w, -jnp.inf)
+        kept = jax.lax.dynamic_update_slice(kept, log_w, ((i - first) * block, 0))
+        return add_weights(sums, log_w), kept
 
+    last = first + jnp.minimum(count_blocks(K, block) - first, most)
+    kept = jnp.full((most * block, x.shape[0]), -jnp.inf)
     with products_in("f32"):  # whatever the user asks of jax
-        sums = jax.lax.fori_loop(0, count_blocks(K, block), add_block, no_weights(x.shape[0]))
-    return estimates_of(sums, K)
+        sums, kept = jax.lax.fori_loop(first, last, add_block, (sums, kept))
+    return Stretch(estimates_of(sums, K), sums, kept)
 
 
 @partial(fast_jit, static_argnames=("structure", "outer", "inner"))

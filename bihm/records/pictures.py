@@ -2,6 +2,7 @@
 
 import io
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 
 GAP_GREY = 208  # light, yet neither white nor mid grey, so that any tile stands out against it
 MID_GREY = 128  # a weight of zero
+FRAME_MS = 80  # of an animation
 LEGIBLE = 28  # pixels; TensorBoard shows a picture in its own size
 
 
@@ -63,6 +65,17 @@ def sample_grid(
         raise ValueError(f"values from {x.min()} to {x.max()} where [0, 1] is needed")
     grey = np.rint(x * 255.0).astype(np.uint8)
     return _legible_grid(_shaped(grey, image_shape, column_major), apart)
+
+
+def animation(frames: Sequence[Picture]) -> bytes:
+    """An endless animated GIF of pictures of one size, `FRAME_MS` each, the last one for a second."""
+    images = [Image.open(io.BytesIO(frame.png)) for frame in frames]
+    times = [FRAME_MS] * (len(images) - 1) + [1000]
+    buffer = io.BytesIO()
+    images[0].save(
+        buffer, format="GIF", save_all=True, append_images=images[1:], duration=times, loop=0
+    )
+    return buffer.getvalue()
 
 
 def weight_grid(

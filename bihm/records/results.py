@@ -5,9 +5,14 @@ import platform
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from bihm import __version__
+from bihm.machine import tails
 from bihm.machine.likelihood import Estimates, LogZ, check_meaning, mean_and_sem
+from bihm.types import AnyArray
+
+MANY = 0.1  # rows with a high k-hat, as a share: below it some are high by chance
 
 # Of a split, with mean and error, in the order of a table: likelihoods of bits, then densities.
 ESTIMATES = (
@@ -37,6 +42,10 @@ def block_of(estimates: Estimates, K: int, log_z: LogZ | None) -> dict[str, Any]
     result["ess_p"] = mean_and_sem(estimates.ess_p)[0]
     if log_z is not None:
         result["ess_p_star"] = mean_and_sem(estimates.ess_p_star)[0]
+    if estimates.k_hat_p is not None:
+        result["high_k_hat_p"] = _share_of_high(estimates.k_hat_p)
+    if log_z is not None and estimates.k_hat_p_star is not None:
+        result["high_k_hat_p_star"] = _share_of_high(estimates.k_hat_p_star)
     for name in ("log_p", "log_p_tilde_star", "two_log_z"):
         if name in result:
             check_meaning(f"the estimate of {name}", result[name]["mean"])
@@ -60,8 +69,68 @@ def table(blocks: dict[str, dict[str, Any]]) -> list[str]:
             parts.append(f"2 log Z {number(z['mean'])} +- {number(z['stderr'])}")
             parts.append(f"ESS p* {100 * block['ess_p_star']:.1f} %")
         parts.append(f"ESS p {100 * block['ess_p']:.1f} %")
+        for model, name in (("p*", "high_k_hat_p_star"), ("p", "high_k_hat_p")):
+            if block.get(name) is not None:
+                parts.append(f"k-hat {model} > {tails.HIGH}: {100 * block[name]:.1f} %")
         lines.append("  ".join(parts))
+        if "repeats" in block:
+            lines += _interval_lines(block)
+        if "given" in block:
+            lines.append(_given_line(block["given"]))
+        if "sandwich" in block:
+            lines.append(_sandwich_line(block["sandwich"]))
     return lines
+
+
+def _interval_lines(block: dict[str, Any]) -> list[str]:
+    """A line for each likelihood that was estimated several times: its interval, and whence its error."""
+    lines = []
+    for name in ("log_p", "log_p_tilde_star", "log_p_star"):
+        if name in block:
+            one = block[name]
+            lines.append(
+                f"{name} by {block['repeats']} seeds: {number(one['corrected'])} without most of its bias, "
+                f"95 % {number(one['low'])} to {number(one['high'])}  "
+                f"+- {number(one['sem_rows'])} over rows, {number(one['sem_samples'])} over samples  "
+                f"bias: {one['bias']}"
+            )
+    return lines
+
+
+def _given_line(block: dict[str, Any]) -> str:
+    missing, seen = (
+        f"{number(block[name]['mean'])} +- {_error(block[name]['sem'])}"
+        for name in ("log_p_missing", "log_p_seen")
+    )
+    of = f"{block['missing']} missing units"
+    return (
+        f"given {block['mask']}:  log_p of the {of} {missing}  of the {block['seen']} seen {seen}"
+    )
+
+
+def _sandwich_line(block: dict[str, Any]) -> str:
+    lower, upper, gap = (
+        f"{number(block[name]['mean'])} +- {_error(block[name]['sem'])}"
+        for name in ("lower", "upper", "gap")
+    )
+    rows = f"sandwich {block['examples']} dreamt rows, K={block['K']}"
+    return f"{rows}:  log_p from {lower} to {upper}  gap {gap}"
+
+
+def doubts(block: dict[str, Any]) -> list[str]:
+    """A line for each estimate of a block that many rows' weights are too heavy-tailed for."""
+    return [
+        f"log {model} may be understated: k-hat is above {tails.HIGH} for {100 * block[name]:.0f} % of the "
+        "rows; a larger K takes more of it away, and bihm-eval sandwich=true shows how much is missing"
+        for model, name in (("p", "high_k_hat_p"), ("p*", "high_k_hat_p_star"))
+        if (block.get(name) or 0.0) > MANY
+    ]
+
+
+def _share_of_high(k_hat: Float[AnyArray, " rows"]) -> float | None:
+    """Of the rows; None where K is too small for a tail."""
+    known = np.asarray(k_hat)
+    return None if np.isnan(known).any() else float((known > tails.HIGH).mean())
 
 
 def _density_line(split: str, block: dict[str, Any]) -> str:
@@ -106,11 +175,11 @@ def summary(results: dict[str, Any]) -> list[str]:
 
 def per_example_arrays(estimates: Estimates, log_z: LogZ | None) -> dict[str, np.ndarray]:
     """The estimates of every row; those of p* only where there is a `log_z`."""
-    star = ("log_p_tilde_star", "ess_p_star")
+    star = ("log_p_tilde_star", "ess_p_star", "k_hat_p_star")
     return {
         name: np.asarray(values, np.float32)  # as they were computed
         for name, values in estimates._asdict().items()
-        if log_z is not None or name not in star
+        if values is not None and (log_z is not None or name not in star)
     }
 
 

@@ -13,6 +13,7 @@ FILES = {"config.yaml", "status.json", "results.json"}  # by any of these a run 
 SPLIT_NUMBERS = (
     *("log_p", "log_p_sem", "log_p_tilde_star", "log_p_tilde_star_sem", "log_p_star"),
     *("log_p_star_sem", "two_log_z", "two_log_z_stderr", "ess_p", "ess_p_star", "K", "examples"),
+    *("high_k_hat_p", "high_k_hat_p_star"),
 )
 NUMBERS = (
     *("parameters", "train.epochs", "train.steps", "train.best_epoch", "train.seconds"),

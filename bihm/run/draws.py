@@ -1,6 +1,6 @@
 """Samples of a machine, and completions of rows of which some pixels are known."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -19,10 +19,11 @@ from bihm.types import Array, PRNGKey
 
 SWEEPS, K, PROPOSALS, INNER = 500, 10, 10_000, 10
 MOST = 10**7  # of samples, sweeps, proposals
+FRAMES = 100  # of an animation, at most
 PART = 50  # sweeps between two looks at the keyboard, and two lines of progress
 METHODS = ("ancestral", "resample", "chain")
 MEANS = ("generate", "ancestral", "chain")  # of target propagation
-MEANT_FOR = {"sweeps": "chain", "K": "chain", "proposals": "resample"}
+MEANT_FOR = {"sweeps": "chain", "K": "chain", "proposals": "resample", "gif": "chain"}
 Report = Callable[[int, int], None]  # told how many of how many sweeps are done
 
 
@@ -39,6 +40,7 @@ class Options(NamedTuple):
     sweeps: int | None = None
     K: int | None = None
     proposals: int | None = None
+    gif: bool | None = None  # keep states on the way, for an animation
 
 
 class Given(NamedTuple):
@@ -53,6 +55,7 @@ class Drawn(NamedTuple):
 
     x: np.ndarray
     facts: dict[str, float]
+    frames: Sequence[np.ndarray] = ()  # the states of the chains on the way, if asked for
 
 
 def settle(options: Options, config: Config, completing: bool) -> Options:
@@ -101,7 +104,7 @@ def settle_means(options: Options, completing: bool) -> Options:
         raise ConfigError(
             f"sweeps has no meaning with method={method}; it belongs to chain and mask"
         )
-    for name in ("K", "proposals"):
+    for name in ("K", "proposals", "gif"):
         if getattr(options, name) is not None:
             raise ConfigError(f"{name} has no meaning with model=targetprop")
     for name in ("n", "sweeps"):
@@ -155,16 +158,20 @@ def _chain(
         x = jnp.where(observed, jnp.asarray(given.rows, jnp.float32), x)
     chain = _start(start_key, structure, params, x, replicas=replicas)
     sweeps, infos = options.sweeps or SWEEPS, []
-    for done in range(0, sweeps, PART):
-        part = min(PART, sweeps - done)
+    frames = [_bits(chain.x)] if options.gif else []
+    most = -(-sweeps // FRAMES) if options.gif else PART
+    for done in range(0, sweeps, most):
+        part = min(most, sweeps - done)
         chain, info = _sweep(
             sweep_key, structure, params, chain, observed, jnp.asarray(done),
             sweeps=part, K=options.K or K,
         )  # fmt: skip
         infos.append([np.asarray(values) for values in info])
+        if options.gif:
+            frames.append(_bits(chain.x))
         report(done + part, sweeps)
     acceptance, ess = (float(np.concatenate(v).mean()) for v in zip(*infos, strict=True))
-    return Drawn(_bits(chain.x), {"acceptance": acceptance, "ess": ess})
+    return Drawn(_bits(chain.x), {"acceptance": acceptance, "ess": ess}, frames)
 
 
 def _bits(x: Array) -> np.ndarray:

@@ -4,18 +4,23 @@ import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from bihm import paths
 from bihm.config import Config
 from bihm.data import Dataset, archive
 from bihm.data import load as load_dataset
 from bihm.errors import ConfigError, DataError, disk_refusals
-from bihm.records.results import block_of, per_example_arrays
+from bihm.records.results import block_of, doubts, per_example_arrays
 from bihm.records.run_files import place, read_json, write_json
 from bihm.run.build import fixed_rows, has_p_star, make_keys
+from bihm.run.curve import curve
+from bihm.run.given import given_block, log_p_seen, seen_pixels
 from bihm.run.parzen import levels
+from bihm.run.repeats import repeat, repeats_block, spread_of_rows
+from bihm.run.sandwich import sandwich_block, sandwich_rows
 from bihm.run.splits import Report
 from bihm.run.trained import TrainedMachine
 
@@ -28,6 +33,9 @@ def evaluate(
     K: int,
     dataset: str | None = None,
     per_example: bool = False,
+    sandwich: bool = False,
+    repeats: int = 1,
+    given: str | None = None,
     out: str | None = None,
     show: Callable[[dict[str, Any]], None] = lambda result: None,
     report: Report = lambda done, total: None,
@@ -38,34 +46,66 @@ def evaluate(
 
     Writes `eval-<split>-K<K>.json` (with the dataset's name in it, when that is another one) to where the
     machine's files go, or to the file or folder `out`, and with `per_example` a `.npz` beside it with one
-    value per row. `show` is given the result before anything is written; `say` is told, a line each,
-    which rows of a user's file these are, and `wrote` each file when it is there.
+    value per row. With `sandwich` the result also has the two estimates of log p on rows that the machine
+    dreamt; with `repeats` the numbers are means over so many seeds, with errors over rows and over samples.
+    With the mask `given` there also is log p of the missing part given the seen part, by p. `show` is given
+    the result before anything is written; `say` is told, a line each, which rows of a file these are, and
+    where the estimates are not to be believed, and `wrote` each file when it is there.
 
     Raises:
         ConfigError: a dataset of another width, or estimates of another one in the place of these.
         DataError: data missing or damaged.
         BihmError: the folder cannot be written; that is seen before the work.
     """
-    identity, found = find_dataset(machine.config, dataset)
-    file, rows = (
-        _file(machine, identity, f"{split}-K{K}", out),
-        fixed_rows(machine.family, found, split),
-    )
-    for note in found.notes:
-        say(note)
-    if found.cut is not None:
-        say(f"split={split} means {len(rows)} of those rows")
-    log_z = machine.two_log_z() if has_p_star(machine.config) else None
-    estimates = machine.estimates(rows, K, split=split, report=report)
-    result = block_of(estimates, K, log_z)
-    show(result)  # whatever becomes of the files
-    cut = {} if found.cut is None else {"cut": found.cut}
-    write_json(file, {"dataset": identity, **cut, **result})
-    wrote(file)
-    if per_example:
-        archive.write_npz(file.with_suffix(".npz"), per_example_arrays(estimates, log_z))
-        wrote(file.with_suffix(".npz"))
+    where = find_place(machine, split, dataset, out, [K], say)
+    seen = None if given is None else seen_pixels(machine, given)
+    repeated = repeat(machine, where.rows, K, repeats, split, report)
+    result = block_of(repeated.mean, K, repeated.log_z)
+    if repeats > 1:
+        result |= repeats_block(repeated)
+    if sandwich:
+        result["sandwich"] = sandwich_block(sandwich_rows(machine, K, report=report), K)
+    arrays = per_example_arrays(repeated.mean, repeated.log_z)
+    if repeats > 1:
+        arrays |= spread_of_rows(repeated)
+    if seen is not None:
+        log_p = np.asarray(repeated.mean.log_p)
+        of_seen = log_p_seen(machine, where.rows, seen, K, report)
+        result["given"] = {"mask": given, **given_block(log_p, of_seen, seen)}
+        parts = {"log_p_missing": log_p - of_seen, "log_p_seen": of_seen}
+        arrays |= {name: values.astype(np.float32) for name, values in parts.items()}
+    where.leave(result, arrays if per_example else {}, show, say, wrote)
     return result
+
+
+@disk_refusals()
+def evaluate_curve(
+    machine: TrainedMachine,
+    *,
+    split: str,
+    Ks: list[int],
+    dataset: str | None = None,
+    per_example: bool = False,
+    out: str | None = None,
+    show: Callable[[dict[str, Any]], None] = lambda result: None,
+    report: Report = lambda done, total: None,
+    say: Callable[[str], None] = lambda line: None,
+    wrote: Callable[[Path], None] = lambda path: None,
+) -> list[dict[str, Any]]:
+    """The same at several ascending K in one pass: the first K of the samples of the largest one.
+
+    Each K has its own file, and `out` is a folder. At the largest K the numbers are those of `evaluate`.
+    """
+    if out is not None and not os.path.isdir(paths.expand(out)):
+        raise ConfigError(f"out={out} must be a folder that is there: each K has a file of its own")
+    where = find_place(machine, split, dataset, out, Ks, say)
+    log_z = machine.two_log_z() if has_p_star(machine.config) else None
+    results = []
+    for K, estimates in zip(Ks, curve(machine, where.rows, Ks, split, report), strict=True):
+        results.append(block_of(estimates, K, log_z))
+        arrays = per_example_arrays(estimates, log_z) if per_example else {}
+        where.leave(results[-1], arrays, show, say, wrote)
+    return results
 
 
 @disk_refusals()
@@ -104,6 +144,53 @@ def evaluate_parzen(
     write_json(file, {"dataset": identity, **cut, **blocks[split]})
     wrote(file)
     return blocks[split]
+
+
+class Place(NamedTuple):
+    """Rows to estimate, whose they are, and the file for each K."""
+
+    rows: np.ndarray
+    about: dict[str, str]  # what a file of estimates says of the rows
+    files: dict[int, Path]
+
+    def leave(
+        self,
+        result: dict[str, Any],
+        arrays: dict[str, np.ndarray],
+        show: Callable[[dict[str, Any]], None],
+        say: Callable[[str], None],
+        wrote: Callable[[Path], None],
+    ) -> None:
+        """Show the result for one K, say what is doubtful about it, and write its files."""
+        show(result)  # whatever becomes of the files
+        for doubt in doubts(result):
+            say(doubt)
+        file = self.files[result["K"]]
+        write_json(file, {**self.about, **result})
+        wrote(file)
+        if arrays:
+            archive.write_npz(file.with_suffix(".npz"), arrays)
+            wrote(file.with_suffix(".npz"))
+
+
+def find_place(
+    machine: TrainedMachine,
+    split: str,
+    dataset: str | None,
+    out: str | None,
+    Ks: list[int],
+    say: Callable[[str], None],
+) -> Place:
+    """Read the rows, and see that their files can be written, before the work."""
+    identity, found = find_dataset(machine.config, dataset)
+    files = {K: _file(machine, identity, f"{split}-K{K}", out) for K in Ks}
+    rows = fixed_rows(machine.family, found, split)
+    for note in found.notes:
+        say(note)
+    if found.cut is not None:
+        say(f"split={split} means {len(rows)} of those rows")
+    cut = {} if found.cut is None else {"cut": found.cut}
+    return Place(rows, {"dataset": identity, **cut}, files)
 
 
 def find_dataset(config: Config, name: str | None) -> tuple[str, Dataset]:

@@ -112,9 +112,11 @@ class Helmholtz:
         scalars: dict[str, float] = {}
         block = block_size(options.K)
         estimates = estimate_split(
-            keys.valid, structure, params, rows, options.K, block=block, report=report
+            keys.valid, structure, params, rows, options.K, block=block, k_hat=False, report=report
         )
         for name, values in estimates._asdict().items():
+            if values is None:
+                continue
             scalars[f"valid/{name}"], sem = mean_and_sem(values)
             if name.startswith("log"):
                 scalars[f"valid/{name}_sem"] = sem

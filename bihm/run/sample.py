@@ -7,7 +7,7 @@ import numpy as np
 
 from bihm.data import archive
 from bihm.errors import ConfigError, disk_refusals
-from bihm.records.pictures import GAP_GREY, sample_grid
+from bihm.records.pictures import GAP_GREY, Picture, animation, sample_grid
 from bihm.records.run_files import place
 from bihm.run.draws import Given, Options, Report
 from bihm.run.load import read_run
@@ -38,7 +38,8 @@ def sample(
     or into the file or folder `out`.
 
     With a `mask`, the observed half of an image or a file of bits, complete rows of a split and write
-    `samples-inpaint.npz`: the completed rows `x`, the rows themselves `data`, and `observed`.
+    `samples-inpaint.npz`: the completed rows `x`, the rows themselves `data`, and `observed`. With
+    `options.gif` the states of the chain on the way become an animated `.gif` beside it.
 
     Raises:
         ConfigError: no run there, or options that make no sense for it.
@@ -52,7 +53,11 @@ def sample(
     name = f"samples-{settled.method if mask is None else 'inpaint'}.npz"
     path = place(out, directory / name, ".npz")
     given = None if mask is None else _given(settled, machine, mask, split or "test")
-    x, facts = machine.family.draw(machine.structure, machine.params, settled, given, report)
+    if settled.gif and machine.layout is None:
+        raise ConfigError("gif=true needs image data")
+    x, facts, frames = machine.family.draw(
+        machine.structure, machine.params, settled, given, report
+    )
     arrays = {"x": x}
     if given is not None:
         arrays |= {"data": given.rows, "observed": given.observed.astype(np.uint8)}
@@ -61,7 +66,12 @@ def sample(
     if machine.layout is not None:
         files.append(path.with_suffix(".png"))
         with archive.whole(files[-1]) as stream:
-            stream.write(_picture(x, given, machine.layout))
+            stream.write(_picture(x, given, machine.layout).png)
+    if frames and machine.layout is not None:
+        files.append(path.with_suffix(".gif"))
+        pictures = [_picture(frame, given, machine.layout) for frame in frames]
+        with archive.whole(files[-1]) as stream:
+            stream.write(animation(pictures))
     return SavedSamples(x, facts, files)
 
 
@@ -75,13 +85,13 @@ def _given(options: Options, machine: TrainedMachine, mask: str, split: str) -> 
     return Given(rows[chosen], observed)
 
 
-def _picture(x: np.ndarray, given: Given | None, layout: Layout) -> bytes:
+def _picture(x: np.ndarray, given: Given | None, layout: Layout) -> Picture:
     """A grid of samples; for inpainting each tile is the row, what is known of it, and its completion."""
     if given is None:
-        return sample_grid(x, layout.shape, layout.column_major).png
+        return sample_grid(x, layout.shape, layout.column_major)
     known = np.where(given.observed, given.rows, 0.5)
     strips = [layout.images(rows.astype(np.float64)) for rows in (given.rows, known, x)]
     line = np.full((len(x), layout.shape[0], 1), GAP_GREY / 255)
     wide = np.concatenate([strips[0], line, strips[1], line, strips[2]], axis=2)
     flat = wide.reshape(len(x), -1)
-    return sample_grid(flat, wide.shape[1:], column_major=False, apart=BETWEEN_TRIPLES).png
+    return sample_grid(flat, wide.shape[1:], column_major=False, apart=BETWEEN_TRIPLES)

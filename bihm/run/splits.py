@@ -1,8 +1,10 @@
 """The numbers of a whole split: estimates of every row, their means and errors, 2 log Z."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
+from functools import partial
 from typing import TypeVar
 
 import jax
@@ -10,12 +12,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from bihm.config import Config
+from bihm.kernels.numerics import on_device
+from bihm.machine import tails
 from bihm.machine.family import Keys
 from bihm.machine.likelihood import (
     Estimates,
     LogZ,
+    Stretch,
+    blocks_at_once,
     estimate_tile,
     log_z_tile,
+    no_weights,
     summarise_log_z,
 )
 from bihm.machine.machine import Params, Structure
@@ -29,7 +36,7 @@ Report = Callable[[int, int], None]  # told how many of how many tiles are done
 Result = TypeVar("Result")
 
 
-def _silent(done: int, total: int) -> None:
+def silent(done: int, total: int) -> None:
     del done, total
 
 
@@ -52,7 +59,7 @@ def _streams() -> int:
     return min(STREAMS, os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
 
 
-def _each_tile(estimate: Callable[[int], Result], tiles: int, report: Report) -> Iterator[Result]:
+def each_tile(estimate: Callable[[int], Result], tiles: int, report: Report) -> Iterator[Result]:
     """The results of all tiles, in their order."""
     yield estimate(0)  # compiled once, before several threads ask for it
     report(1, tiles)
@@ -73,24 +80,98 @@ def estimate_split(
     K: int,
     *,
     block: int | None = None,
-    report: Report = _silent,
+    k_hat: bool = True,
+    report: Report = silent,
 ) -> Estimates:
-    """Estimate every row of a split, in its order; the last tile is padded with zeros, then cut."""
+    """Estimate every row of a split, in its order; the last tile is padded with zeros, then cut.
+
+    Without `k_hat` its fields are None.
+    """
     block = block_size(K) if block is None else block
+    (estimates,) = estimate_curve(
+        key, structure, params, rows, [K], block=block, k_hat=k_hat, report=report
+    )
+    return estimates
+
+
+def estimate_curve(
+    key: PRNGKey,
+    structure: Structure,
+    params: Params,
+    rows: np.ndarray,
+    Ks: Sequence[int],
+    *,
+    block: int,
+    k_hat: bool = True,
+    report: Report = silent,
+) -> list[Estimates]:
+    """The same for each of several ascending K, in one pass: each K has the first of the samples."""
     height = min(len(rows), max(1, TILE // block))
 
-    def estimate(i: int) -> list[np.ndarray]:
+    def estimate(i: int) -> list[list[np.ndarray]]:
         tile = rows[i * height : (i + 1) * height]
         x = np.zeros((height, rows.shape[1]), np.float32)
         x[: len(tile)] = tile
-        tile_key = jax.random.fold_in(key, i)
-        estimates = estimate_tile(
-            tile_key, structure, params, jnp.asarray(x), jnp.asarray(K, jnp.int32), block=block
-        )
-        return [np.asarray(values)[: len(tile)] for values in estimates]
+        found, largest = [], tails.Largest(len(tile), Ks[-1])
+        for K, stretch, kept in _stretches(
+            jax.random.fold_in(key, i), structure, params, x, Ks, block
+        ):
+            looked = largest if kept else copy(largest)
+            if k_hat:
+                looked.add(np.asarray(stretch.log_w).T[: len(tile)])
+            if K is None:
+                continue
+            found.append([np.asarray(field)[: len(tile)] for field in stretch.estimates[:4]])
+            if k_hat:
+                found[-1] += [tails.k_hat(looked.tail(K), power) for power in (1.0, 0.5)]
+        return found
 
-    parts = _each_tile(estimate, -(-len(rows) // height), report)
-    return Estimates(*map(np.concatenate, zip(*parts, strict=True)))
+    parts = each_tile(estimate, -(-len(rows) // height), report)
+    return [
+        Estimates(*map(np.concatenate, zip(*tiles, strict=True)))
+        for tiles in zip(*parts, strict=True)
+    ]
+
+
+def _stretches(
+    key: PRNGKey,
+    structure: Structure,
+    params: Params,
+    x: np.ndarray,
+    Ks: Sequence[int],
+    block: int,
+) -> Iterator[tuple[int | None, Stretch, bool]]:
+    """The samples of a tile, one stretch after another: the K it ends at, if any, and whether it is kept.
+
+    A K within a block is the end of a stretch of its own, whose samples are drawn once more after it. Each
+    stretch comes when the next one is under way, so that the device works while the host looks at it.
+    """
+    rows, sums, done = on_device(x), no_weights(len(x)), 0
+    number = partial(jnp.asarray, dtype=jnp.int32)
+
+    def work(first: int, K: int) -> Stretch:
+        return estimate_tile(
+            key, structure, params, rows, sums, number(first), number(K), block=block
+        )
+
+    before: tuple[int | None, Stretch, bool] | None = None
+    for i, K in enumerate(Ks, start=1):
+        whole = -(-K // block) if i == len(Ks) else K // block
+        while done < whole:
+            first, done = done, min(done + blocks_at_once(block), whole)
+            until = min(done * block, K)
+            stretch = work(first, until)
+            sums = stretch.sums
+            if before is not None:
+                yield before
+            before = (K if until == K else None), stretch, True
+        if done * block < K:
+            stretch = work(done, K)
+            if before is not None:
+                yield before
+            before = K, stretch, False
+    assert before is not None
+    yield before
 
 
 def estimate_log_z(
@@ -99,7 +180,7 @@ def estimate_log_z(
     params: Params,
     outer: int,
     inner: int,
-    report: Report = _silent,
+    report: Report = silent,
 ) -> LogZ:
     """Estimate 2 log Z from `outer` samples of p with `inner` samples of q each."""
     height = min(outer, max(1, TILE // inner))
@@ -108,12 +189,12 @@ def estimate_log_z(
         tile_key = jax.random.fold_in(key, i)
         return np.asarray(log_z_tile(tile_key, structure, params, outer=height, inner=inner))
 
-    terms = list(_each_tile(estimate, -(-outer // height), report))
+    terms = list(each_tile(estimate, -(-outer // height), report))
     return summarise_log_z(np.concatenate(terms)[:outer], inner)
 
 
 def final_log_z(
-    config: Config, keys: Keys, structure: Structure, params: Params, report: Report = _silent
+    config: Config, keys: Keys, structure: Structure, params: Params, report: Report = silent
 ) -> LogZ | None:
     """2 log Z with the final number of samples; None for a rule without p*."""
     if not has_p_star(config.model.name):

@@ -22,7 +22,7 @@ from bihm.records.checkpoint import Checkpoint, Checkpoints
 from bihm.records.logbook import Logbook
 from bihm.records.places import note_place
 from bihm.records.progress import progress
-from bihm.records.results import ESTIMATES, summary, versions
+from bihm.records.results import ESTIMATES, doubts, summary, versions
 from bihm.records.run_files import lock, write_json, write_status, write_text
 from bihm.run.build import Run, first_state, make_run, phases
 from bihm.run.claim import check_claim, finished_results, hold_to_its_rows
@@ -166,6 +166,8 @@ def _log_end(book: Logbook, results: dict[str, Any]) -> None:
     book.session_end(results["train"]["steps"], final, success=True)
     for line in summary(results):
         log.info("%s", line)
+    for doubt in doubts(results["test"]):
+        log.warning("%s", doubt)
 
 
 def _results(run: Run, training_loop: TrainingLoop, best: TrainState) -> dict[str, Any]:

@@ -102,6 +102,7 @@ class TrainedMachine:
         log_p               log (1/K) sum_k w_k, with w = p(x, h) / q(h | x)
         log_p_tilde_star    2 log (1/K) sum_k sqrt(w_k)
         ess_p, ess_p_star   effective sample sizes of w and of sqrt(w), as fractions of K, in (0, 1]
+        k_hat_p, k_hat_p_star    tails of w and of sqrt(w): above 0.7, do not believe it; NaN below K = 21
 
         `seed` is by default the run's own, and `split` says which of its streams of random numbers is used:
         with the defaults, the run's test rows and its eval.final_K, these are the numbers of its results.

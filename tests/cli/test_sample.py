@@ -114,6 +114,24 @@ def test_inpainting_keeps_what_is_observed(run, bars):
     assert rows == [1] * 28 + [0] * 28 + [1] * 28 + [0] * 28 + [1] * 28
 
 
+def test_an_animation_shows_the_chains_from_their_start_to_the_same_end(run, bars):
+    words = [f"run={bars}", "n=4", "method=chain", "sweeps=230"]
+    run(*words)
+    alone = drawn(bars, "samples-chain")["x"]
+    last = np.asarray(Image.open(bars / "samples-chain.png"))
+    code, out, _ = run(*words, "gif=true")
+    assert code == 0
+    assert f"{bars / 'samples-chain.gif'}\n" in out
+    np.testing.assert_array_equal(drawn(bars, "samples-chain")["x"], alone)
+    with Image.open(bars / "samples-chain.gif") as gif:
+        assert gif.n_frames == 1 + 77  # the start, and then after each three sweeps
+        assert gif.info["loop"] == 0
+        first = np.asarray(gif.convert("L"))
+        gif.seek(77)
+        np.testing.assert_array_equal(np.asarray(gif.convert("L")), last)
+    assert (first != last).any()
+
+
 def test_samples_are_those_of_the_best_state_and_need_no_data(run, bars, monkeypatch):
     def only_the_best(*arguments):
         return read_checkpoint(*arguments)._replace(latest=None)
@@ -142,6 +160,7 @@ MISTAKES = [
     (["method=chain", "K=1"], 2, "K must be at least 2, got 1"),
     (["method=chain", "sweeps=0"], 2, "sweeps must be at least 1, got 0"),
     (["method=resample", "proposals=0"], 2, "proposals must be at least 1, got 0"),
+    (["gif=true"], 2, "gif has no meaning with method=ancestral; it belongs to chain"),
     (["split=test"], 2, "split has no meaning without mask"),
     (["seed=-1"], 2, "seed must lie in 0 .. 2**32 - 1, got -1"),
     (["mask=lfet"], 2, "mask=lfet is neither one of left, right, top, bottom nor a file"),

@@ -13,7 +13,7 @@ import numpy as np
 import oracle
 import pytest
 from small_run import EACH_EPOCH, StopAt, assert_same_state, numbers, saved, tiny
-from tiny_machine import VISIBLE, tiny_machine
+from tiny_machine import VISIBLE, tiny_machine, whole_tile
 
 from bihm.errors import Interrupted
 from bihm.kernels.products import (
@@ -25,7 +25,7 @@ from bihm.kernels.products import (
 )
 from bihm.machine.layer_sizes import PAPER_SIZES, PAPER_VISIBLE
 from bihm.machine.layers import Init
-from bihm.machine.likelihood import estimate_tile, log_weights, log_z_tile
+from bihm.machine.likelihood import log_weights, log_z_tile
 from bihm.machine.machine import bind, make_machine, split
 from bihm.machine.minibatches import ChunkPlan
 from bihm.machine.optimizer import Rates, make_optimizer
@@ -198,8 +198,8 @@ def test_nothing_falls_back_to_the_processor(published):
     assert not {word for word in ("callback", "infeed", "outfeed", "send(") if word in text}
     assert "S(5)" not in text  # memory of the host
     left = [compiled(state, *arguments)]
-    x, K = rows[:2].astype(jnp.float32), jnp.asarray(4, jnp.int32)
-    left.append(estimate_tile(jax.random.key(1), structure, params, x, K, block=2))
+    x = rows[:2].astype(jnp.float32)
+    left.append(whole_tile(jax.random.key(1), structure, params, x, 4, block=2)[:4])
     left.append(log_z_tile(jax.random.key(2), structure, params, outer=3, inner=2))
     assert all(leaf.devices() == {DEVICE} for leaf in jax.tree.leaves(left))
     assert jax.default_backend() == DEVICE.platform
@@ -241,6 +241,6 @@ def test_estimates_of_the_device_are_those_of_its_own_log_weights(published):
     blocks = [weigh(jax.random.fold_in(key, i), params) for i in range(K // block)]
     log_w = np.concatenate(blocks).astype(np.float64)
     top = log_w.max(axis=0)
-    got = estimate_tile(key, structure, params, x, jnp.asarray(K, jnp.int32), block=block)
+    got = whole_tile(key, structure, params, x, K, block=block)
     exact = top + np.log(np.exp(log_w - top).mean(axis=0))
     np.testing.assert_allclose(got.log_p, exact, rtol=EPS * 2 * np.sqrt(PAPER_VISIBLE))

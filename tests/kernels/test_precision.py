@@ -11,13 +11,14 @@ import numpy as np
 import oracle
 import pytest
 from small_run import tiny
+from tiny_machine import whole_tile
 
 from bihm import runtime
 from bihm.data import load
 from bihm.errors import ConfigError
 from bihm.kernels.products import PRECISIONS
 from bihm.machine.layers import Init
-from bihm.machine.likelihood import estimate_tile, log_z_tile
+from bihm.machine.likelihood import estimate_tile, log_z_tile, no_weights
 from bihm.machine.machine import bind, make_machine, split
 from bihm.machine.minibatches import plan_epoch
 from bihm.machine.optimizer import Rates, make_optimizer
@@ -79,7 +80,7 @@ def test_estimates_agree_with_float64_to_1e_4_nats(trained, strength):
             for i in range(K // BLOCK)
         ]
     )
-    got = estimate_tile(key, structure, params, x, jnp.asarray(K, jnp.int32), block=BLOCK)
+    got = whole_tile(key, structure, params, x, K, block=BLOCK)
     half, one, two = (log_sum_exp(scale * log_w) for scale in (0.5, 1, 2))
     np.testing.assert_allclose(got.log_p, one - np.log(K), rtol=0, atol=1e-4)
     np.testing.assert_allclose(got.log_p_tilde_star, 2 * (half - np.log(K)), rtol=0, atol=1e-4)
@@ -235,7 +236,9 @@ def test_every_product_of_an_estimate_is_float32(wish, of_all_layers):
     def estimates(params):
         K = jnp.asarray(10, jnp.int32)
         return (
-            estimate_tile.__wrapped__(key, structure, params, x, K, block=5),
+            estimate_tile.__wrapped__(
+                key, structure, params, x, no_weights(4), jnp.asarray(0), K, block=5
+            ),
             log_z_tile.__wrapped__(key, structure, params, outer=4, inner=3),
         )
 

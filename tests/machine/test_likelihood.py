@@ -4,14 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny_machine import VISIBLE, tiny_machine
+from tiny_machine import VISIBLE, tiny_machine, whole_tile
 
 from bihm.errors import NumbersError
 from bihm.machine.likelihood import (
     Estimates,
     add_weights,
     count_blocks,
-    estimate_tile,
     estimates_of,
     log_weights,
     log_z_terms,
@@ -60,7 +59,7 @@ def test_a_sample_that_is_larger_than_all_before_scales_them_down():
     for row in log_w:
         sums = add_weights(sums, jnp.asarray(row)[None])
     got, expected = estimates_of(sums, jnp.asarray(4)), exact(log_w[:4])
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), got, expected)
+    np.testing.assert_allclose(got[:4], expected[:4], rtol=1e-6)
 
 
 @pytest.mark.parametrize("spread", [0.0, 1.0, 10.0, 400.0])
@@ -117,6 +116,7 @@ def test_no_number_is_wider_than_a_column():
     assert max(map(len, table({"valid": block}))) < 100
 
 
+FIELDS = Estimates._fields[:4]  # no k-hat of so few samples
 SAMPLES, BLOCK, TILE_ROWS = 7, 3, 4  # the last of three blocks reaches two samples beyond K
 
 
@@ -128,11 +128,11 @@ def test_a_tile_counts_k_samples_and_not_one_of_those_beyond():
     draw = jax.jit(lambda key: log_weights(key, bind(structure, params), x, BLOCK))
     drawn = np.concatenate([draw(jax.random.fold_in(key, i)) for i in range(3)])
     assert len(np.unique(drawn[:, 0])) > 1
-    got = estimate_tile(key, structure, params, x, jnp.asarray(SAMPLES, jnp.int32), block=BLOCK)
-    for field, values in exact(drawn[:SAMPLES])._asdict().items():
+    got = whole_tile(key, structure, params, x, SAMPLES, block=BLOCK)
+    for field, values in zip(FIELDS, exact(drawn[:SAMPLES]), strict=False):
         np.testing.assert_allclose(getattr(got, field), values, rtol=1e-5, err_msg=field)
     for wrong in (SAMPLES - 1, SAMPLES + 1, len(drawn)):
-        for field, values in exact(drawn[:wrong])._asdict().items():
+        for field, values in zip(FIELDS, exact(drawn[:wrong]), strict=False):
             assert (np.abs(getattr(got, field) - values) > 1e-3 * np.abs(values)).any(), field
 
 

@@ -5,13 +5,16 @@ import pytest
 
 from bihm.errors import NumbersError
 from bihm.machine.likelihood import Estimates, LogZ
-from bihm.records.results import block_of, per_example_arrays, score, summary, table
+from bihm.records.results import block_of, doubts, per_example_arrays, score, summary, table
 
 ROWS = Estimates(
     log_p=np.array([-1.0, -2.0, -6.0]),
     log_p_tilde_star=np.array([-2.0, -4.0, -9.0]),
     ess_p=np.array([0.5, 0.25, 0.15]),
     ess_p_star=np.array([0.75, 0.5, 0.25]),
+)
+TAILED = ROWS._replace(
+    k_hat_p=np.array([0.75, 0.7, np.inf]), k_hat_p_star=np.array([0.1, 0.4, -0.2])
 )
 Z = LogZ(mean=-1.25, stderr=0.5, low=-2.23, high=-0.27, outer=300, inner=5)
 
@@ -67,10 +70,31 @@ def test_the_table_says_every_number_of_a_split():
 
 def test_the_numbers_of_each_row_are_those_that_the_model_has():
     assert set(per_example_arrays(ROWS, None)) == {"log_p", "ess_p"}
-    found = per_example_arrays(ROWS, Z)
-    assert found.keys() == ROWS._asdict().keys()
+    assert set(per_example_arrays(TAILED, None)) == {"log_p", "ess_p", "k_hat_p"}
+    assert set(per_example_arrays(ROWS, Z)) == set(ROWS._fields[:4])
+    found = per_example_arrays(TAILED, Z)
+    assert found.keys() == TAILED._asdict().keys()
     for name, values in found.items():
-        np.testing.assert_array_equal(values, np.asarray(getattr(ROWS, name), np.float32))
+        np.testing.assert_array_equal(values, np.asarray(getattr(TAILED, name), np.float32))
+
+
+def test_a_block_and_its_line_say_how_many_rows_have_heavy_tails():
+    block = block_of(TAILED, 50, Z)
+    assert block["high_k_hat_p"] == pytest.approx(2 / 3)  # 0.7 itself is not above it
+    assert block["high_k_hat_p_star"] == 0
+    (line,) = table({"test": block})
+    assert line.endswith("ESS p 30.0 %  k-hat p* > 0.7: 0.0 %  k-hat p > 0.7: 66.7 %")
+    (doubt,) = doubts(block)
+    assert doubt.startswith("log p may be understated: k-hat is above 0.7 for 67 % of the rows;")
+    assert doubts(block | {"high_k_hat_p_star": 0.11})[1].startswith("log p* may be understated: ")
+    assert doubts(block | {"high_k_hat_p": 0.1}) == []  # a few are high by chance
+
+
+def test_of_few_samples_nothing_is_known_about_the_tail():
+    block = block_of(TAILED._replace(k_hat_p=np.full(3, np.nan)), 15, None)
+    assert block["high_k_hat_p"] is None
+    assert doubts(block) == []
+    assert "k-hat" not in table({"test": block})[0]
 
 
 def test_densities_have_a_line_of_their_own_and_a_score():

@@ -12,7 +12,9 @@ from bihm.cli.evaluate import main as evaluate_main
 from bihm.data import import_file, load
 from bihm.errors import ConfigError, DataError
 from bihm.run.evaluate import evaluate
+from bihm.run.given import log_p_seen, seen_pixels
 from bihm.run.load import read_run
+from bihm.run.sandwich import sandwich_rows
 from bihm.run.train import train
 
 
@@ -39,6 +41,125 @@ def test_the_k_of_the_run_gives_its_numbers_again(run, uninterrupted):
     assert evaluate(read_run(run), split="test", K=K) == uninterrupted[1]["test"]
     saved = json.loads((run / f"eval-test-K{K}.json").read_text())
     assert saved == {"dataset": "bars", **uninterrupted[1]["test"]}
+
+
+def test_every_estimate_comes_with_how_far_to_believe_it(run, tmp_path, capsys):
+    """The run's q is hardly trained: the weights of many of the 80 rows have heavy tails."""
+    evaluate_main([f"run={run}", "K=100", "per_example=true", f"out={tmp_path}"])
+    out, err = capsys.readouterr()
+    block = json.loads((tmp_path / "eval-test-K100.json").read_text())
+    arrays = np.load(tmp_path / "eval-test-K100.npz")
+    for name in ("k_hat_p", "k_hat_p_star"):
+        assert block[f"high_{name}"] == np.mean(arrays[name] > 0.7)
+        assert len(arrays[name]) == len(arrays["log_p"])
+    assert f"k-hat p > 0.7: {100 * block['high_k_hat_p']:.1f} %" in out
+    assert ("log p may be understated" in err) == (block["high_k_hat_p"] > 0.1)
+
+
+def test_a_sandwich_stands_beside_the_estimates(run, tmp_path, capsys):
+    evaluate_main([f"run={run}", "K=7", "sandwich=true", f"out={tmp_path}"])
+    line = capsys.readouterr().out.splitlines()[1]
+    found = json.loads((tmp_path / "eval-test-K7.json").read_text())["sandwich"]
+    assert (found["examples"], found["K"]) == (1000, 7)
+    assert found["upper"]["mean"] - found["lower"]["mean"] == pytest.approx(found["gap"]["mean"])
+    assert line.startswith("sandwich 1000 dreamt rows, K=7:  log_p from ")
+    assert line.endswith(f"gap {found['gap']['mean']:.3f} +- {found['gap']['sem']:.3f}")
+    rows = sandwich_rows(read_run(run), 7, 33)  # a number that no tile divides
+    assert rows.x.shape == (33, 16)
+    assert rows.lower.shape == rows.upper.shape == (33,)
+    assert (rows.lower != rows.upper).all()
+    other = sandwich_rows(read_run(run), 7, 33, seed=5)
+    assert (other.x != rows.x).any()
+
+
+def test_repeats_are_the_numbers_of_the_seeds_that_follow(run, tmp_path, capsys):
+    words = [f"run={run}", "K=7", "repeats=3", "per_example=true", f"out={tmp_path}"]
+    evaluate_main(words)
+    out = capsys.readouterr().out.splitlines()
+    block = json.loads((tmp_path / "eval-test-K7.json").read_text())
+    machine = read_run(run)
+    rows = machine.rows("test")
+    each = np.stack([machine.log_p(rows, 7, seed=seed) for seed in range(3)])
+    assert block["repeats"] == 3
+    assert block["log_p"]["mean"] == pytest.approx(each.mean())
+    assert block["two_log_z"]["outer"] == 900
+    arrays = np.load(tmp_path / "eval-test-K7.npz")
+    np.testing.assert_allclose(arrays["log_p"], each.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(
+        arrays["log_p_sem"], each.std(axis=0, ddof=1) / np.sqrt(3), rtol=1e-4
+    )
+    assert out[1].startswith("log_p by 3 seeds: ")
+    assert out[1].endswith("bias: low")
+    assert "high by about" in out[3]
+    for wrong in ("repeats=0", "repeats=1001"):
+        with pytest.raises(SystemExit, match="2"):
+            evaluate_main([*words[:2], wrong])
+    assert "repeats must be at least 1 and at most 1000" in capsys.readouterr().err
+
+
+def test_several_k_are_one_pass_whose_last_is_that_of_the_largest_alone(run, tmp_path, capsys):
+    for name in ("curve", "alone"):
+        (tmp_path / name).mkdir()
+    evaluate_main([f"run={run}", "K=[40,7,22,10]", "per_example=true", f"out={tmp_path / 'curve'}"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[3] for line in lines if line.startswith("test")] == [
+        "K=7:",
+        "K=10:",
+        "K=22:",
+        "K=40:",
+    ]
+    evaluate_main([f"run={run}", "K=40", f"out={tmp_path / 'alone'}"])
+    blocks = [
+        json.loads((tmp_path / "curve" / f"eval-test-K{K}.json").read_text())
+        for K in (7, 10, 22, 40)
+    ]
+    assert blocks[-1] == json.loads((tmp_path / "alone" / "eval-test-K40.json").read_text())
+    machine = read_run(run)  # it works in blocks of five
+    expected = machine.estimates(machine.rows("test"), 10)
+    arrays = np.load(tmp_path / "curve" / "eval-test-K10.npz")
+    np.testing.assert_array_equal(arrays["log_p"], np.float32(expected.log_p))
+    expected = machine.estimates(machine.rows("test"), 22)
+    arrays = np.load(tmp_path / "curve" / "eval-test-K22.npz")
+    np.testing.assert_array_equal(arrays["k_hat_p"], np.float32(expected.k_hat_p))
+    np.testing.assert_array_equal(arrays["log_p"], np.float32(expected.log_p))
+    for wrong, message in (
+        (["repeats=2"], "repeats goes with one K, got K=[1, 2]"),
+        (["sandwich=true"], "sandwich goes with one K"),
+        ([f"out={tmp_path / 'new.json'}"], "must be a folder that is there: each K has a file"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            evaluate_main([f"run={run}", "K=[1,2]", *wrong])
+        assert message in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        evaluate_main([f"run={run}", "K=[1,x]"])
+    assert (
+        "K must be a whole number, or several as [1,10,100], got '[1,x]'" in capsys.readouterr().err
+    )
+
+
+def test_what_is_missing_has_a_probability_given_what_is_seen(run, tmp_path, capsys):
+    words = [f"run={run}", "K=200", "given=left", "per_example=true", f"out={tmp_path}"]
+    evaluate_main(words)
+    line = capsys.readouterr().out.splitlines()[1]
+    found = json.loads((tmp_path / "eval-test-K200.json").read_text())["given"]
+    arrays = np.load(tmp_path / "eval-test-K200.npz")
+    assert (found["mask"], found["seen"], found["missing"]) == ("left", 8, 8)
+    np.testing.assert_allclose(
+        arrays["log_p_missing"] + arrays["log_p_seen"], arrays["log_p"], atol=1e-4
+    )
+    assert found["log_p_seen"]["mean"] == pytest.approx(arrays["log_p_seen"].mean(), rel=1e-5)
+    assert (arrays["log_p_seen"] > arrays["log_p"]).mean() > 0.9  # fewer bits are likelier
+    assert line.startswith("given left:  log_p of the 8 missing units ")
+    machine = read_run(run)
+    rows, seen = machine.rows("test")[:23], seen_pixels(machine, "left")
+    alone = log_p_seen(machine, rows, seen, 200)  # no whole number of tiles
+    assert alone.shape == (23,)
+    np.testing.assert_allclose(alone[:20], arrays["log_p_seen"][:20], rtol=1e-6)
+    other = np.where(seen, rows, 1 - rows)
+    np.testing.assert_array_equal(log_p_seen(machine, other, seen, 200), alone)
+    with pytest.raises(SystemExit, match="2"):
+        evaluate_main([f"run={run}", "K=[1,2]", "given=left"])
+    assert "given goes with one K" in capsys.readouterr().err
 
 
 def test_an_import_is_a_dataset_like_any_other(run, tmp_path):

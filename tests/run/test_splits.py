@@ -3,14 +3,17 @@
 import threading
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracle import states
-from tiny_machine import tiny_machine
+from tiny_machine import tiny_machine, whole_tile
 
-from bihm.machine.machine import split
+from bihm.machine import tails
+from bihm.machine.likelihood import log_weights
+from bihm.machine.machine import bind, split
 from bihm.run import splits
-from bihm.run.splits import _each_tile, estimate_split
+from bihm.run.splits import each_tile, estimate_split
 
 
 @pytest.mark.parametrize("streams", [1, 3])
@@ -23,8 +26,28 @@ def test_every_row_gets_the_numbers_of_its_own_tile(streams, monkeypatch):
     got = estimate_split(key, structure, params, rows, 10)
     for i in range(12):
         tile_key, tile = jax.random.fold_in(key, i), np.float32(rows[2 * i : 2 * i + 2])
-        alone = splits.estimate_tile(tile_key, structure, params, tile, np.int32(10), block=10)
+        alone = whole_tile(tile_key, structure, params, tile, 10, block=10)
         np.testing.assert_array_equal(got.log_p[2 * i : 2 * i + 2], alone.log_p)
+
+
+def test_estimates_and_tails_of_many_stretches_are_those_of_all_samples_at_once():
+    """2350 samples: a stretch of 1000, another one, and one that is not full, in blocks of 100."""
+    structure, params = split(tiny_machine(visible=3, scale=1.5))
+    rows, K, block = states(3).astype(np.uint8)[:5], 2350, 100
+    x, key = jnp.asarray(rows, jnp.float32), jax.random.fold_in(jax.random.key(2), 0)
+    draw = jax.jit(lambda key: log_weights(key, bind(structure, params), x, block))
+    drawn = np.concatenate([draw(jax.random.fold_in(key, i)) for i in range(24)])[:K]
+    got = estimate_split(jax.random.key(2), structure, params, rows, K, block=block)
+    exact = np.logaddexp.reduce(drawn.astype(np.float64), axis=0) - np.log(K)
+    np.testing.assert_allclose(got.log_p, exact, atol=1e-5)
+    tail = np.sort(drawn, axis=0)[-(tails.tail_size(K) + 1) :].T
+    np.testing.assert_allclose(got.k_hat_p, tails.k_hat(tail), rtol=1e-4)
+    np.testing.assert_allclose(got.k_hat_p_star, tails.k_hat(tail, 0.5), rtol=1e-4)
+    without = estimate_split(
+        jax.random.key(2), structure, params, rows, K, block=block, k_hat=False
+    )
+    assert without.k_hat_p is without.k_hat_p_star is None
+    np.testing.assert_array_equal(without.log_p, got.log_p)
 
 
 def test_reports_come_in_order_and_in_the_callers_thread():
@@ -33,7 +56,7 @@ def test_reports_come_in_order_and_in_the_callers_thread():
     def report(done, total):
         seen.append((done, total, threading.current_thread() is threading.main_thread()))
 
-    assert list(_each_tile(lambda i: i * i, 5, report)) == [0, 1, 4, 9, 16]
+    assert list(each_tile(lambda i: i * i, 5, report)) == [0, 1, 4, 9, 16]
     assert seen == [(i, 5, True) for i in range(1, 6)]
 
 
@@ -53,7 +76,7 @@ def test_whoever_stops_at_a_report_does_not_wait_for_the_other_tiles(monkeypatch
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        list(_each_tile(estimate, 100, report))
+        list(each_tile(estimate, 100, report))
     assert sorted(finished) == [0, 1]
     go_on.set()
     for thread in threading.enumerate():
@@ -69,7 +92,7 @@ def test_an_error_in_a_tile_is_the_callers():
         return i
 
     with pytest.raises(FloatingPointError, match="here"):
-        list(_each_tile(estimate, 5, lambda done, total: None))
+        list(each_tile(estimate, 5, lambda done, total: None))
 
 
 class Calls:
@@ -86,11 +109,12 @@ class Calls:
         keys = [jax.random.key_data(jax.random.fold_in(KEY, i)).tolist() for i in range(9)]
         return keys.index(jax.random.key_data(key).tolist())
 
-    def estimate_tile(self, key, structure, params, x, K, *, block):
+    def estimate_tile(self, key, structure, params, x, sums, first, K, *, block):
         assert (structure, params) == ("structure", "params")
         x = np.asarray(x)
         self.tiles[self.number(key)] = (x.shape, int(K), block)
-        return splits.Estimates(*(x.sum(axis=1) + 10 * i for i in range(4)))
+        estimates = splits.Estimates(*(x.sum(axis=1) + 10 * i for i in range(4)))
+        return splits.Stretch(estimates, sums, np.zeros((int(K), len(x)), np.float32))
 
     def log_z_tile(self, key, structure, params, *, outer, inner):
         assert (structure, params) == ("structure", "params")
@@ -114,7 +138,7 @@ def test_rows_are_cut_into_tiles_of_one_shape_and_come_back_in_order(
     calls = Calls(monkeypatch)
     x = np.triu(np.ones((8, 8), np.uint8))[:rows]
     got = estimate_split(KEY, "structure", "params", x, K, block=block, report=calls.report)
-    for i, values in enumerate(got):
+    for i, values in enumerate(got[:4]):
         np.testing.assert_array_equal(values, x.sum(axis=1) + 10 * i)
     expected = [((height, 8), K, block or K) for height in heights]
     assert [calls.tiles[i] for i in sorted(calls.tiles)] == expected

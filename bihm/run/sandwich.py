@@ -1,0 +1,55 @@
+"""How much an estimate of log p lacks: a lower and an upper one, on rows that the machine dreamt."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bihm.machine.likelihood import mean_and_sem
+from bihm.machine.sandwich import Sandwich, sandwich_tile
+from bihm.run.arguments import check_seed
+from bihm.run.build import make_keys
+from bihm.run.splits import TILE, Report, each_tile, own_block, silent
+from bihm.run.trained import TrainedMachine
+
+ROWS = 1000  # dreamt
+
+
+def sandwich_rows(
+    machine: TrainedMachine,
+    K: int,
+    rows: int = ROWS,
+    *,
+    seed: int | None = None,
+    report: Report = silent,
+) -> Sandwich:
+    """Dream rows, and estimate the log p of each from below and from above, with K samples.
+
+    Arrays of the host: rows as uint8 (rows, visible), estimates (rows,), nats, float64.
+    """
+    key = make_keys(machine.config.seed if seed is None else check_seed(seed)).pictures
+    block = own_block(machine.config, K)
+    height = min(rows, max(1, TILE // block))
+
+    def estimate(i: int) -> list[np.ndarray]:
+        tile_key = jax.random.fold_in(key, i)
+        found = sandwich_tile(
+            tile_key, machine.structure, machine.params, jnp.asarray(K, jnp.int32),
+            rows=height, block=block,
+        )  # fmt: skip
+        return [np.asarray(part) for part in found]
+
+    parts = zip(*each_tile(estimate, -(-rows // height), report), strict=True)
+    x, lower, upper = (np.concatenate(part)[:rows] for part in parts)
+    return Sandwich(x.astype(np.uint8), lower.astype(np.float64), upper.astype(np.float64))
+
+
+def sandwich_block(found: Sandwich, K: int) -> dict[str, Any]:
+    """What a file of estimates says of it: means and standard errors over the rows, in nats."""
+    values = {"lower": found.lower, "upper": found.upper, "gap": found.upper - found.lower}
+    pairs = {
+        name: dict(zip(("mean", "sem"), mean_and_sem(rows), strict=True))
+        for name, rows in values.items()
+    }
+    return {"examples": len(found.lower), "K": K, **pairs}
