@@ -17,8 +17,8 @@ from omegaconf.basecontainer import BaseContainer
 
 from bihm import config as schema
 from bihm import paths
-from bihm.cli import imports, sweep, trust
-from bihm.cli.words import turn
+from bihm.cli import imports, sweep, untrusted_files
+from bihm.cli.command_words import turn
 from bihm.errors import BihmError, ConfigError
 
 DIRECTORY = "hydra.run.dir"
@@ -86,7 +86,7 @@ def _own_hydra() -> Iterator[None]:
         schema.register()
         sweep.register()
         imports.register()
-        trust.install()
+        untrusted_files.install()
         yield
     finally:
         Singleton._instances = theirs

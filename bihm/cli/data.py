@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from bihm import __version__
-from bihm.cli import exits
+from bihm.cli import exit_codes
 from bihm.errors import ConfigError, DataError
 
 PROGRAM = "bihm-data"
@@ -157,7 +157,7 @@ def _each(names: list[str], action: Callable[[str], None]) -> int:
         except BrokenPipeError:  # nobody reads what follows
             raise
         except Exception as error:
-            code = code or exits.tell(PROGRAM, error)
+            code = code or exit_codes.tell(PROGRAM, error)
     return code
 
 
@@ -173,7 +173,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def main(argv: list[str] | None = None) -> None:
     """The console script `bihm-data`; exits with the README's codes, silent on success."""
-    with exits.command(PROGRAM):
+    with exit_codes.command(PROGRAM):
         sys.exit(_run(_parser().parse_args(argv)))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bihm import paths
-from bihm.cli import exits
+from bihm.cli import exit_codes
 from bihm.cli.keyvalue import parse
 from bihm.errors import ConfigError
 from bihm.records.run_files import require_run
@@ -75,7 +75,7 @@ class Command:
 def main(argv: list[str] | None = None) -> None:
     """The console script."""
     logging.basicConfig(format=f"{PROGRAM}: %(message)s")
-    with exits.command(PROGRAM, "lower K"):
+    with exit_codes.command(PROGRAM, "lower K"):
         command = parse(argv, Command, PROGRAM, USAGE)
         if (command.run is None) == (command.weights is None):
             raise ConfigError("give one of run=DIR and weights=FILE")

@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from bihm.cli import exits
+from bihm.cli import exit_codes
 from bihm.cli.keyvalue import parse
 from bihm.records.run_files import require_run
 
@@ -30,7 +30,7 @@ class Command:
 def main(argv: list[str] | None = None) -> None:
     """The console script."""
     logging.basicConfig(format=f"{PROGRAM}: %(message)s")
-    with exits.command(PROGRAM):
+    with exit_codes.command(PROGRAM):
         command = parse(argv, Command, PROGRAM, USAGE)
         require_run(Path(command.run))
         from bihm.runtime import configure_jax  # jax takes a second to import

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bihm.cli import exits
+from bihm.cli import exit_codes
 from bihm.cli.keyvalue import parse
 from bihm.records.run_files import require_run
 
@@ -72,14 +72,14 @@ class Command:
 def main(argv: list[str] | None = None) -> None:
     """The console script."""
     logging.basicConfig(format=f"{PROGRAM}: %(message)s")
-    with exits.command(PROGRAM, "lower n, K or proposals"):
+    with exit_codes.command(PROGRAM, "lower n, K or proposals"):
         command = parse(argv, Command, PROGRAM, USAGE)
         require_run(Path(command.run))
         from bihm.runtime import configure_jax  # jax takes a second to import
 
         configure_jax()
-        from bihm.run.draws import Options
         from bihm.run.sample import sample
+        from bihm.run.sampler import Options
 
         options = vars(command) | {"gif": command.gif or None}
         directory, mask, split, out = (options.pop(key) for key in ("run", "mask", "split", "out"))

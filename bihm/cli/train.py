@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bihm import config as schema
 from bihm import paths
-from bihm.cli import exits, help_check, imports, sweep, trust, words
+from bihm.cli import command_words, exit_codes, help_check, imports, sweep, untrusted_files
 from bihm.errors import (
     BihmError,
     ConfigError,
@@ -123,7 +123,7 @@ def _log_traceback(error: BaseException) -> str:
     files = [file for file in handlers if isinstance(file, logging.FileHandler)]
     files = [file for file in files if Path(file.baseFilename).name == "train.log"]
     if not files or (isinstance(error, BihmError) and not isinstance(error, OutOfMemory)):
-        return exits.HINT
+        return exit_codes.HINT
     trace = "".join(traceback.format_exception(error))
     for file in files:
         file.handle(logging.LogRecord("bihm", logging.ERROR, "", 0, trace, None, None))
@@ -132,7 +132,7 @@ def _log_traceback(error: BaseException) -> str:
 
 def main() -> None:
     """The console script."""
-    with exits.command(PROGRAM), stopped_at_once():
+    with exit_codes.command(PROGRAM), stopped_at_once():
         _main()
 
 
@@ -140,7 +140,7 @@ def _main() -> None:
     schema.register()
     sweep.register()
     imports.register()
-    trust.install()
+    untrusted_files.install()
     help_check.install()
     # Hydra then raises its errors instead of printing them, and what a user reads is ours to say.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -149,7 +149,7 @@ def _main() -> None:
     run = hydra.main(version_base="1.3", config_path=str(paths.configs()), config_name="train")
     error: BaseException | None = None
     try:
-        sys.argv[1:] = words.screen(sys.argv[1:])
+        sys.argv[1:] = command_words.screen(sys.argv[1:])
         run(lambda raw: job(raw))()  # Hydra asks for a function: it wants to know its module
         error = job.error
     except (BihmError, KeyboardInterrupt) as caught:
@@ -166,7 +166,7 @@ def _main() -> None:
     reasons = sweep.report_sweep()
     if reasons and not isinstance(error, Interrupted | KeyboardInterrupt):
         if error is not None and told(error).reason not in reasons:  # a launcher's trouble
-            exits.tell(PROGRAM, error)
+            exit_codes.tell(PROGRAM, error)
         sys.exit(1)
     if error is not None:
         raise error

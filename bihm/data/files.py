@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bihm import paths
-from bihm.data import archive, foreign, text
+from bihm.data import archive, mat_and_libsvm, text
 from bihm.data.catalogue import SPLITS
 from bihm.errors import DataError
 
@@ -148,9 +148,9 @@ def _read_npz(path: Path) -> Parts:
 
 
 def _read_mat(path: Path) -> Parts:
-    held = set(foreign.mat_shapes(path, DATA_NAMES))
+    held = set(mat_and_libsvm.mat_shapes(path, DATA_NAMES))
     names = _names(path, held)
-    arrays = foreign.read_mat(path, names)
+    arrays = mat_and_libsvm.read_mat(path, names)
     return Parts([check_bits(arrays[n], f"{path}: {n}") for n in names], _beside(names, held))
 
 
@@ -164,7 +164,7 @@ def read_parts(path: Path) -> Parts:
     if kind == ".npy":
         return Parts([check_bits(archive.read_npy(path), str(path))])
     if kind in LIBSVM:
-        bits = foreign.read_libsvm(path)
+        bits = mat_and_libsvm.read_libsvm(path)
         note = f"labels left out; {bits.shape[1]} features, the largest that a row names"
         return Parts([bits], (note,))
     table = text.read(path)
@@ -178,11 +178,11 @@ def peek_width(path: str | Path) -> int:
     if kind in TEXT:
         return text.peek_width(path)
     if kind in LIBSVM:
-        return int(foreign.read_libsvm(path).shape[1])
+        return int(mat_and_libsvm.read_libsvm(path).shape[1])
     if kind == ".npy":
         shape = archive.npy_header(path).shape
     elif kind == ".mat":
-        shapes = foreign.mat_shapes(path, DATA_NAMES)
+        shapes = mat_and_libsvm.mat_shapes(path, DATA_NAMES)
         shape = shapes[_names(path, set(shapes))[0]]
     else:
         headers = archive.npz_headers(path)

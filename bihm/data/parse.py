@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bihm.data import archive, foreign
+from bihm.data import archive, mat_and_libsvm
 from bihm.data.catalogue import SPLITS, Entry, Source
 from bihm.data.files import check_bits
 from bihm.errors import DataError
@@ -48,16 +48,16 @@ def _npz(path: Path, split: str, n_features: int) -> Arrays:
 
 def _libsvm(path: Path, split: str, n_features: int) -> Arrays:
     """Lines `label i:1 j:1 ..`, features counted from 1; the label is dropped."""
-    return {split: foreign.read_libsvm(path, n_features)}
+    return {split: mat_and_libsvm.read_libsvm(path, n_features)}
 
 
 def _mat(path: Path, split: str, n_features: int) -> Arrays:
     """MATLAB 5 matrices: `X` for one split, or {train,val,test}_data with _labels for all."""
     if split != "all":
-        return {split: check_bits(foreign.read_mat(path, ("X",))["X"], f"{path}: X")}
+        return {split: check_bits(mat_and_libsvm.read_mat(path, ("X",))["X"], f"{path}: X")}
     theirs = dict(zip(SPLITS, ("train", "val", "test"), strict=True))
     names = [f"{word}_{what}" for word in theirs.values() for what in ("data", "labels")]
-    held = foreign.read_mat(path, tuple(names))
+    held = mat_and_libsvm.read_mat(path, tuple(names))
     arrays = {}
     for name, word in theirs.items():
         arrays[name] = check_bits(held[f"{word}_data"], f"{path}: {word}_data")

@@ -21,6 +21,11 @@ Report = Callable[
 Loss = Callable[[PRNGKey, Any, Array], tuple[Array, Any]]  # (key, machine, x) -> (loss, Info)
 
 
+def silent(done: int, total: int) -> None:
+    """A `Report` for whoever does not care."""
+    del done, total
+
+
 class Keys(NamedTuple):
     """One stream of random numbers for each use, all from the seed of a run."""
 

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bihm.machine.family import Report, silent
 from bihm.machine.likelihood import Estimates
 from bihm.run.arguments import whole
 from bihm.run.build import make_keys
-from bihm.run.splits import Report, estimate_curve, own_block, silent
+from bihm.run.splits import estimate_curve, own_block
 from bihm.run.trained import MOST_SAMPLES, TrainedMachine
 
 

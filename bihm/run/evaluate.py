@@ -13,6 +13,7 @@ from bihm.config import Config
 from bihm.data import Dataset, archive
 from bihm.data import load as load_dataset
 from bihm.errors import ConfigError, DataError, disk_refusals
+from bihm.machine.family import Report, silent
 from bihm.records.results import block_of, doubts, per_example_arrays
 from bihm.records.run_files import place, read_json, write_json
 from bihm.run.build import fixed_rows, has_p_star, make_keys
@@ -21,7 +22,6 @@ from bihm.run.given import given_block, log_p_seen, seen_pixels
 from bihm.run.parzen import levels
 from bihm.run.repeats import repeat, repeats_block, spread_of_rows
 from bihm.run.sandwich import sandwich_block, sandwich_rows
-from bihm.run.splits import Report
 from bihm.run.trained import TrainedMachine
 
 
@@ -38,7 +38,7 @@ def evaluate(
     given: str | None = None,
     out: str | None = None,
     show: Callable[[dict[str, Any]], None] = lambda result: None,
-    report: Report = lambda done, total: None,
+    report: Report = silent,
     say: Callable[[str], None] = lambda line: None,
     wrote: Callable[[Path], None] = lambda path: None,
 ) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def evaluate_curve(
     per_example: bool = False,
     out: str | None = None,
     show: Callable[[dict[str, Any]], None] = lambda result: None,
-    report: Report = lambda done, total: None,
+    report: Report = silent,
     say: Callable[[str], None] = lambda line: None,
     wrote: Callable[[Path], None] = lambda path: None,
 ) -> list[dict[str, Any]]:
@@ -117,7 +117,7 @@ def evaluate_parzen(
     dataset: str | None = None,
     out: str | None = None,
     show: Callable[[dict[str, Any]], None] = lambda result: None,
-    report: Report = lambda done, total: None,
+    report: Report = silent,
     say: Callable[[str], None] = lambda line: None,
     wrote: Callable[[Path], None] = lambda path: None,
 ) -> dict[str, Any]:

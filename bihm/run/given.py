@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bihm.machine.family import Report, silent
 from bihm.machine.likelihood import check_meaning, mean_and_sem
 from bihm.machine.machine import bind
 from bihm.machine.missing import COMPLETIONS, PROPOSALS, check_factorised, seen_tile
 from bihm.run.build import make_keys
-from bihm.run.splits import TILE, Report, each_tile, silent
+from bihm.run.splits import TILE, each_tile
 from bihm.run.trained import TrainedMachine
 
 BLOCK = 10  # samples from each completion at once

@@ -29,7 +29,7 @@ from bihm.machine.machine import (
 from bihm.machine.minibatches import binarise
 from bihm.machine.rules import RULES, make_rule
 from bihm.records.results import block_of
-from bihm.run import draws
+from bihm.run import sampler
 from bihm.run.parzen import density_blocks
 from bihm.run.splits import block_size, estimate_log_z, estimate_split, final_log_z, own_block
 from bihm.types import AnyArray, Array, Float, PRNGKey, Rows
@@ -187,18 +187,18 @@ class Helmholtz:
         sources = {"parzen": np.concatenate(means)[:samples]}
         return density_blocks(sources, rows, splits, samples, report)
 
-    def settle(self, options: draws.Options, completing: bool) -> draws.Options:
-        return draws.settle(options, self.config, completing)
+    def settle(self, options: sampler.Options, completing: bool) -> sampler.Options:
+        return sampler.settle(options, self.config, completing)
 
     def draw(
         self,
         structure: Structure,
         params: Params,
-        options: draws.Options,
-        given: draws.Given | None,
+        options: sampler.Options,
+        given: sampler.Given | None,
         report: Report,
-    ) -> draws.Drawn:
-        return draws.draw(self.config, structure, params, options, given, report)
+    ) -> sampler.Drawn:
+        return sampler.draw(self.config, structure, params, options, given, report)
 
     @property
     def _has_p_star(self) -> bool:

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from bihm.data import archive
 from bihm.data import load as load_dataset
 from bihm.errors import ConfigError, DataError, disk_refusals
+from bihm.machine.family import Report, silent
 from bihm.machine.likelihood import check_meaning, mean_and_sem
 from bihm.records.run_files import place, read_json, write_json
 from bihm.run.arguments import check_split
@@ -22,10 +23,6 @@ from bihm.run.trained import TrainedMachine
 
 ROUNDS = 10_000  # of EM, at most
 ENOUGH = 1e-9  # nats a row: EM ends where a round gains less
-
-
-def _silent(done: int, total: int) -> None:
-    del done, total
 
 
 class Mixture:
@@ -55,12 +52,12 @@ class Mixture:
         """w_m, (machines,), float64; fitted on the valid rows of the machines' dataset, once."""
         if self._weights is None:
             rows = self.machines[0].rows("valid")
-            self._weights = fit_weights(self._each(rows, self._K, "valid", _silent))
+            self._weights = fit_weights(self._each(rows, self._K, "valid", silent))
         return self._weights
 
     def log_p_each(self, x: ArrayLike, K: int = 1000, *, split: str = "test") -> np.ndarray:
         """log p_m(x) of every machine and row, (machines, rows), nats."""
-        return self._each(x, K, check_split(split), _silent)
+        return self._each(x, K, check_split(split), silent)
 
     def log_p(self, x: ArrayLike, K: int = 1000, *, split: str = "test") -> np.ndarray:
         """log sum_m w_m p_m(x) of every row, (rows,), nats."""
@@ -156,7 +153,7 @@ def evaluate_mixture(
     per_example: bool = False,
     out: str | None = None,
     show: Callable[[dict[str, Any]], None] = lambda result: None,
-    report: Callable[[int, int], None] = _silent,
+    report: Report = silent,
     say: Callable[[str], None] = lambda line: None,
     wrote: Callable[[Path], None] = lambda path: None,
 ) -> dict[str, Any]:

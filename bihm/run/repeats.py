@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bihm.errors import ConfigError
+from bihm.machine.family import Report, silent
 from bihm.machine.intervals import Interval, minus_log_z, pooled_log_z, two_level
 from bihm.machine.likelihood import Estimates, LogZ
 from bihm.run.build import has_p_star
-from bihm.run.splits import Report, silent
 from bihm.run.trained import TrainedMachine
 
 MOST = 1000

@@ -7,11 +7,12 @@ import numpy as np
 
 from bihm.data import archive
 from bihm.errors import ConfigError, disk_refusals
+from bihm.machine.family import Report, silent
 from bihm.records.pictures import GAP_GREY, Picture, animation, sample_grid
 from bihm.records.run_files import place
-from bihm.run.draws import Given, Options, Report
 from bihm.run.load import read_run
 from bihm.run.masks import Layout
+from bihm.run.sampler import Given, Options
 from bihm.run.trained import TrainedMachine
 
 BETWEEN_TRIPLES = 4  # drawn pixels; within one there is a line of one pixel
@@ -32,7 +33,7 @@ def sample(
     mask: str | None = None,
     split: str | None = None,
     out: str | None = None,
-    report: Report = lambda done, total: None,
+    report: Report = silent,
 ) -> SavedSamples:
     """Sample the best state of a run and write `samples-<method>.npz` (and `.png` for images) into it,
     or into the file or folder `out`.

@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bihm.machine.family import Report, silent
 from bihm.machine.likelihood import mean_and_sem
 from bihm.machine.sandwich import Sandwich, sandwich_tile
 from bihm.run.arguments import check_seed
 from bihm.run.build import make_keys
-from bihm.run.splits import TILE, Report, each_tile, own_block, silent
+from bihm.run.splits import TILE, each_tile, own_block
 from bihm.run.trained import TrainedMachine
 
 ROWS = 1000  # dreamt

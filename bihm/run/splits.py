@@ -14,7 +14,7 @@ import numpy as np
 from bihm.config import Config
 from bihm.kernels.numerics import on_device
 from bihm.machine import tails
-from bihm.machine.family import Keys
+from bihm.machine.family import Keys, Report, silent
 from bihm.machine.likelihood import (
     Estimates,
     LogZ,
@@ -32,12 +32,7 @@ from bihm.types import PRNGKey
 TILE = 2000  # rows times samples that are worked on at once: what bounds the memory
 LARGEST_BLOCK = 100  # samples of one row at once
 STREAMS = 4  # tiles at the same time, at most
-Report = Callable[[int, int], None]  # told how many of how many tiles are done
 Result = TypeVar("Result")
-
-
-def silent(done: int, total: int) -> None:
-    del done, total
 
 
 def block_size(K: int) -> int:

@@ -12,12 +12,12 @@ import numpy as np
 from bihm.config import Config
 from bihm.config.families import TARGETPROP_OPTIONS
 from bihm.errors import DataError
-from bihm.machine.family import Image, Keys, Limit, Loss, Report
+from bihm.machine.family import Image, Keys, Limit, Loss, Report, silent
 from bihm.machine.machine import Params, Structure
 from bihm.machine.parzen import SIGMA_ROWS, choose_sigma
 from bihm.machine.targetprop.machine import Inference, TargetPropMachine, paper_units
 from bihm.machine.targetprop.training import Noise, targetprop
-from bihm.run import draws
+from bihm.run import sampler
 from bihm.run import targetprop_tiles as tiles
 from bihm.run.parzen import density_blocks, levels, path_block
 from bihm.types import AnyArray, Array, Float, PRNGKey, Rows
@@ -181,22 +181,22 @@ class TargetProp:
         params: Params,
         samples: int,
         rounds: int,
-        report: Report = lambda done, total: None,
+        report: Report = silent,
     ) -> np.ndarray:
         options = {"variance": self.variance, "rounds": rounds, "how": self.sampling}
         return tiles.generate(key, structure, params, samples, report, **options)
 
-    def settle(self, options: draws.Options, completing: bool) -> draws.Options:
-        return draws.settle_means(options, completing)
+    def settle(self, options: sampler.Options, completing: bool) -> sampler.Options:
+        return sampler.settle_means(options, completing)
 
     def draw(
         self,
         structure: Structure,
         params: Params,
-        options: draws.Options,
-        given: draws.Given | None,
+        options: sampler.Options,
+        given: sampler.Given | None,
         report: Report,
-    ) -> draws.Drawn:
+    ) -> sampler.Drawn:
         key = jax.random.key(options.seed)
         if given is not None:
             observed = np.broadcast_to(given.observed, given.rows.shape)
@@ -204,7 +204,7 @@ class TargetProp:
                 key, structure, params, jnp.asarray(given.rows, jnp.float32), jnp.asarray(observed),
                 how=self.sampling, sweeps=options.sweeps or INPAINT_SWEEPS,
             )  # fmt: skip
-            return draws.Drawn(np.asarray(filled), {})
+            return sampler.Drawn(np.asarray(filled), {})
         rounds = self.rounds if options.method == "generate" else 0
         x = self._draw(key, structure, params, options.n, rounds, report)
         if options.method == "chain":
@@ -213,4 +213,4 @@ class TargetProp:
                 key, structure, params, jnp.asarray(x), noise=self.noise, sweeps=sweeps
             )
             x = np.asarray(moved)
-        return draws.Drawn(x, {})
+        return sampler.Drawn(x, {})

@@ -19,15 +19,15 @@ from bihm.errors import (
 from bihm.machine.machine import count_parameters
 from bihm.machine.training_step import TrainState, evaluated_params
 from bihm.records.checkpoint import Checkpoint, Checkpoints
+from bihm.records.computed_on import note_place
 from bihm.records.logbook import Logbook
-from bihm.records.places import note_place
 from bihm.records.progress import progress
 from bihm.records.results import ESTIMATES, doubts, summary, versions
 from bihm.records.run_files import lock, write_json, write_status, write_text
 from bihm.run.build import Run, first_state, make_run, phases
-from bihm.run.claim import check_claim, finished_results, hold_to_its_rows
-from bihm.run.longer import changed_limits, check_exact, is_longer
 from bihm.run.loop import TrainingLoop
+from bihm.run.raised_limits import changed_limits, check_exact, is_longer
+from bihm.run.same_run import check_claim, finished_results, hold_to_its_rows
 from bihm.run.start import hold_to_its_start, start_from
 from bihm.runtime import arithmetic, computed_instead
 from bihm.signals import StopRequest, stop_request

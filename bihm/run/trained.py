@@ -1,7 +1,6 @@
 """A trained machine, for Python and for the commands: likelihoods, samples, completions, posteriors."""
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,9 +10,10 @@ from bihm.data import entry
 from bihm.data import load as load_dataset
 from bihm.data.files import check_bits
 from bihm.errors import ConfigError, DataError
+from bihm.machine.family import Report, silent
 from bihm.machine.likelihood import Estimates, LogZ
 from bihm.machine.machine import Params, Structure, count_parameters
-from bihm.run import draws
+from bihm.run import sampler
 from bihm.run.arguments import check_seed, check_split, need_likelihood, numbers, whole
 from bihm.run.build import fixed_rows, has_p_star, make_keys
 from bihm.run.families import family_of
@@ -22,10 +22,6 @@ from bihm.run.posterior import Posterior, weighted_latents
 from bihm.run.splits import estimate_split, final_log_z, own_block
 
 MOST_SAMPLES = 2**31 - 1  # of one row: what the machine counts with
-
-
-def _silent(done: int, total: int) -> None:
-    del done, total
 
 
 class TrainedMachine:
@@ -95,7 +91,7 @@ class TrainedMachine:
         *,
         seed: int | None = None,
         split: str = "test",
-        report: Callable[[int, int], None] = _silent,
+        report: Report = silent,
     ) -> Estimates:
         """All estimates of every row at once, from K samples h ~ q(h | x); each field is (rows,), float64.
 
@@ -141,9 +137,7 @@ class TrainedMachine:
         log_z = self.two_log_z(seed=seed)
         return self.log_p_tilde_star(x, K, seed=seed, split=split) - log_z.mean
 
-    def two_log_z(
-        self, *, seed: int | None = None, report: Callable[[int, int], None] = _silent
-    ) -> LogZ:
+    def two_log_z(self, *, seed: int | None = None, report: Report = silent) -> LogZ:
         """2 log Z of BiHM, with its standard error (nats) and the numbers of samples; estimated once."""
         self._need_p_star("two_log_z")
         chosen = self._seed(seed)
@@ -180,9 +174,11 @@ class TrainedMachine:
                "resample"    of BiHM's p*: `proposals` (10,000) weighted samples of p, drawn again
                "chain"       of BiHM's p*: n Markov chains of `sweeps` (500) with K (10) proposals for h
         """
-        options = draws.Options(whole("n", n, 1, draws.MOST), method, seed, sweeps, K, proposals)
+        options = sampler.Options(
+            whole("n", n, 1, sampler.MOST), method, seed, sweeps, K, proposals
+        )
         settled = self.family.settle(options, completing=False)
-        return np.asarray(self.family.draw(self.structure, self.params, settled, None, _silent).x)
+        return np.asarray(self.family.draw(self.structure, self.params, settled, None, silent).x)
 
     def complete(
         self,
@@ -207,10 +203,10 @@ class TrainedMachine:
         if known.shape[-1:] == observed.shape[-1:]:
             known = np.where(observed, known, 0)
         rows = self._rows(known)
-        options = draws.Options(len(rows), None, seed, sweeps, K)
+        options = sampler.Options(len(rows), None, seed, sweeps, K)
         settled = self.family.settle(options, completing=True)
-        given = draws.Given(rows, observed)
-        return np.asarray(self.family.draw(self.structure, self.params, settled, given, _silent).x)
+        given = sampler.Given(rows, observed)
+        return np.asarray(self.family.draw(self.structure, self.params, settled, given, silent).x)
 
     def observed(self, mask: ArrayLike, rows: int) -> np.ndarray:
         """What a `mask` says, as bool (visible,) or (rows, visible): true where a pixel is observed."""
@@ -233,7 +229,7 @@ class TrainedMachine:
         grows with K times rows times units. `seed` is by default the run's own.
         """
         need_likelihood(self.family, self.config.model.name)
-        rows, samples = self._rows(x), whole("K", K, 1, draws.MOST)
+        rows, samples = self._rows(x), whole("K", K, 1, sampler.MOST)
         key = make_keys(self._seed(seed)).test
         power = 0.5 if has_p_star(self.config) else 1.0
         return weighted_latents(key, self.structure, self.params, rows, samples, power)

@@ -10,9 +10,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from malformed import attempt, home
 from small_run import tiny
 
-from bihm.cli import evaluate, export, sample, words
+from bihm.cli import command_words, evaluate, export, sample
 from bihm.cli.keyvalue import parse
-from bihm.cli.literal import KEYS
+from bihm.cli.literal_paths import KEYS
 from bihm.config import to_yaml
 
 __all__ = ["home"]  # a fixture
@@ -55,44 +55,47 @@ def value(word: str) -> str:
 def test_a_path_that_is_there_is_taken_as_it_is(home):
     for name in NAMES:
         Path(name).mkdir()
-        (word,) = words.turn([f"dataset.path={name}"], False)
+        (word,) = command_words.turn([f"dataset.path={name}"], False)
         assert value(word) == name
-        assert words.turn([f"dataset.path={name}"], True) == [word]
+        assert command_words.turn([f"dataset.path={name}"], True) == [word]
 
 
 def test_a_path_that_is_not_there_yet_is_taken_as_it_is(home):
     for name in {*NAMES} - {"~", "null", "'q'"}:
-        assert value(words.turn([f"hydra.run.dir={name}"], False)[0]) == name
+        assert value(command_words.turn([f"hydra.run.dir={name}"], False)[0]) == name
 
 
 @pytest.mark.parametrize("plus", ["", "+", "++"])
 @pytest.mark.parametrize("key", KEYS)
 def test_every_key_that_holds_a_path(plus, key, home):
-    assert words.turn([f"{plus}{key}=a(1)=b"], False) == [f"{plus}{key}='a(1)=b'"]
+    assert command_words.turn([f"{plus}{key}=a(1)=b"], False) == [f"{plus}{key}='a(1)=b'"]
 
 
 def test_what_stays_for_hydra_to_read(home):
     for word in ("dataset.path=null", "dataset.path=", "dataset.path='a b'", "K=a(1)", "K"):
-        assert words.turn([word], False) == [word]
+        assert command_words.turn([word], False) == [word]
     for word in ("dataset.path=choice(a,b)", "dataset.path='a',b", "dataset.path=a,"):
-        assert words.turn([word], True) == [word]
-    assert value(words.turn(["hydra.run.dir=a(1)/${now:%Y,%m}"], True)[0]) == "a(1)/${now:%Y,%m}"
+        assert command_words.turn([word], True) == [word]
+    assert (
+        value(command_words.turn(["hydra.run.dir=a(1)/${now:%Y,%m}"], True)[0])
+        == "a(1)/${now:%Y,%m}"
+    )
 
 
 def test_a_comma_separates_in_a_sweep_unless_a_file_has_it(home):
-    assert words.turn(["dataset.path=a(1),b"], True) == ["dataset.path='a(1)','b'"]
+    assert command_words.turn(["dataset.path=a(1),b"], True) == ["dataset.path='a(1)','b'"]
     Path("a(1),b").touch()
-    assert words.turn(["dataset.path=a(1),b"], True) == ["dataset.path='a(1),b'"]
-    assert words.turn(["dataset.path=a,b"], False) == ["dataset.path='a,b'"]
+    assert command_words.turn(["dataset.path=a(1),b"], True) == ["dataset.path='a(1),b'"]
+    assert command_words.turn(["dataset.path=a,b"], False) == ["dataset.path='a,b'"]
 
 
 def test_a_tilde_is_the_home_folder_unless_a_file_has_it(home, monkeypatch):
     monkeypatch.setenv("HOME", "/somewhere")
-    assert words.turn(["hydra.run.dir=~/x"], False) == ["hydra.run.dir='/somewhere/x'"]
+    assert command_words.turn(["hydra.run.dir=~/x"], False) == ["hydra.run.dir='/somewhere/x'"]
     assert parse(["run=~/x"], export.Command, "", "").run == "/somewhere/x"
     Path("~").mkdir()
     Path("~/x").mkdir()
-    assert words.turn(["hydra.run.dir=~/x"], False) == ["hydra.run.dir='~/x'"]
+    assert command_words.turn(["hydra.run.dir=~/x"], False) == ["hydra.run.dir='~/x'"]
     assert parse(["run=~/x"], export.Command, "", "").run == "~/x"
 
 
@@ -124,7 +127,9 @@ def test_a_run_reads_and_writes_there(name, home, seen):
 
 def test_the_jobs_of_a_sweep_have_one_path_each(home):
     names = [name for name in PLAIN if not {"'", '"'} & set(name) and name != "~"]
-    given = words.turn([f"dataset.path={','.join(names)}", "hydra.sweep.dir=s (1),=#"], True)
+    given = command_words.turn(
+        [f"dataset.path={','.join(names)}", "hydra.sweep.dir=s (1),=#"], True
+    )
     parsed = OverridesParser.create().parse_overrides(given)
     (jobs,) = BasicSweeper.split_arguments(parsed, None)
     assert [value(job[0]) for job in jobs] == names

@@ -10,7 +10,7 @@ from malformed import check, home
 from small_run import tiny
 
 from bihm import paths
-from bihm.cli import imports, sweep, trust, words
+from bihm.cli import command_words, imports, sweep, untrusted_files
 from bihm.config import flatten, parse, register, to_yaml
 from bihm.config.schema import Config
 
@@ -33,8 +33,8 @@ def composed(*given):
     register()
     sweep.register()
     imports.register()
-    trust.install()
-    turned = words.turn(given, False)
+    untrusted_files.install()
+    turned = command_words.turn(given, False)
     with initialize_config_dir(str(paths.configs()), version_base="1.3"):
         return parse(compose("train", overrides=turned), [word.partition("=")[0] for word in given])
 
@@ -114,7 +114,7 @@ def test_another_file_says_its_own_width(home):
 def test_a_sweep_tries_several_runs(home):
     save(tiny(K=7), "a/run")
     save(tiny(K=8), "b/run")
-    (word,) = words.turn(["like=a/run,b/run"], True)
+    (word,) = command_words.turn(["like=a/run,b/run"], True)
     one, two = word.removeprefix("like=").split(",")
     assert one != two
     for name, K in ((one, 7), (two, 8)):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bihm.cli import evaluate, export, sample
-from bihm.run import draws, splits
+from bihm.run import sampler, splits
 
 COMMANDS = {  # the words, the ending, and the file's default name
     "eval": (evaluate, ["K=3", "per_example=true"], ".json", "eval-test-K3.json"),
@@ -42,7 +42,11 @@ def command(monkeypatch, capsys, run):
 @pytest.fixture
 def no_work(monkeypatch):
     """Whoever computes anything fails."""
-    for module, name in ((splits, "estimate_tile"), (splits, "log_z_tile"), (draws, "_ancestral")):
+    for module, name in (
+        (splits, "estimate_tile"),
+        (splits, "log_z_tile"),
+        (sampler, "_ancestral"),
+    ):
         monkeypatch.setattr(module, name, None)
     monkeypatch.setattr("bihm.records.weights.save", None)
 

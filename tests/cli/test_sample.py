@@ -335,7 +335,7 @@ def test_the_parts_that_a_chain_is_drawn_in_do_not_show(run, bars, monkeypatch):
     """Else the sweeps of each part would repeat the randomness of the first."""
     said, words = {}, ("method=chain", "sweeps=5", "K=2", "n=20", "mask=top")
     for part in (50, 2):
-        monkeypatch.setattr("bihm.run.draws.PART", part)
+        monkeypatch.setattr("bihm.run.sampler.PART", part)
         code, out, _ = run(f"run={bars}", *words)
         assert code == 0
         said[part] = drawn(bars, "samples-inpaint")["x"], out

@@ -1,6 +1,6 @@
 """Samples of a machine, and completions of rows of which some pixels are known."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ from bihm.config import Config
 from bihm.errors import ConfigError
 from bihm.kernels.compiled import fast_jit
 from bihm.machine import sampling
+from bihm.machine.family import Report, silent
 from bihm.machine.machine import Params, Structure, bind
 from bihm.machine.rules import has_p_star
 from bihm.run.arguments import check_seed, whole
@@ -24,11 +25,6 @@ PART = 50  # sweeps between two looks at the keyboard, and two lines of progress
 METHODS = ("ancestral", "resample", "chain")
 MEANS = ("generate", "ancestral", "chain")  # of target propagation
 MEANT_FOR = {"sweeps": "chain", "K": "chain", "proposals": "resample", "gif": "chain"}
-Report = Callable[[int, int], None]  # told how many of how many sweeps are done
-
-
-def _silent(done: int, total: int) -> None:
-    del done, total
 
 
 class Options(NamedTuple):
@@ -120,7 +116,7 @@ def draw(
     params: Params,
     options: Options,
     given: Given | None = None,
-    report: Report = _silent,
+    report: Report = silent,
 ) -> Drawn:
     """Draw as settled `options` say; with `given` rows, complete them by the run's own model, p or p*.
 

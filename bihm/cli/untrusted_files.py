@@ -57,7 +57,7 @@ class Loader(ConfigLoaderImpl):
     def _load_single_config(self, default: Any, repo: Any) -> ConfigResult:
         result = super()._load_single_config(default, repo)
         scheme, _, folder = result.path.partition("://")
-        if scheme == "file" and not default.primary:  # `words` refuses another primary file
+        if scheme == "file" and not default.primary:  # `command_words` refuses another primary file
             _check_file(f"{folder}/{default.config_path}.yaml", default.package or "", result)
         return result
 

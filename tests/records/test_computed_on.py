@@ -11,7 +11,7 @@ from small_run import EACH_EPOCH, StopAt, metrics, tiny, without_clock
 
 from bihm import runtime
 from bihm.errors import Interrupted
-from bihm.records.places import note_place
+from bihm.records.computed_on import note_place
 from bihm.run import train as run_train
 from bihm.run.train import train
 

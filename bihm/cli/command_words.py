@@ -9,7 +9,7 @@ from typing import NoReturn
 from hydra._internal.utils import get_args_parser
 
 from bihm import __version__
-from bihm.cli import like, literal
+from bihm.cli import like, literal_paths
 from bihm.errors import ConfigError
 
 COMPLETION = re.compile("(install|uninstall|query)=(bash|fish|zsh)")
@@ -32,10 +32,10 @@ def turn(overrides: Sequence[str], sweep: bool) -> list[str]:
 def _turn(word: str, keys: set[str], sweep: bool) -> str:
     key, _, text = word.partition("=")
     if key.lstrip("+") != "like" or text == "null":
-        return literal.quote(word, sweep)
+        return literal_paths.quote(word, sweep)
     if not text:
         raise ConfigError("like= is empty; give a run directory")
-    runs = literal.split(text, sweep) or [text.strip("'\"")]
+    runs = literal_paths.split(text, sweep) or [text.strip("'\"")]
     return f"{key}=" + ",".join(like.offer(run, keys) for run in runs)
 
 
@@ -74,7 +74,9 @@ def screen(words: Sequence[str]) -> list[str]:
     if given.config_dir is not None and not os.path.isdir(given.config_dir):
         raise ConfigError(f"--config-dir={given.config_dir}: no such folder")
     for option in ("config_path", "config_name"):
-        if getattr(given, option) is not None:  # a whole configuration from a file: see `trust`
+        if (
+            getattr(given, option) is not None
+        ):  # a whole configuration from a file: see `untrusted_files`
             raise ConfigError(
                 f"--{option.replace('_', '-')}: the configuration is bihm's own; like=RUN takes that "
                 "of a run again, --config-dir=DIR experiment=NAME a recipe from DIR/experiment"

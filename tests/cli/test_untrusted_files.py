@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from malformed import attempt, check, home, name_of
 
 from bihm import paths
-from bihm.cli import imports, sweep, trust
+from bihm.cli import imports, sweep, untrusted_files
 from bihm.config import register
 
 __all__ = ["home"]  # a fixture
@@ -249,7 +249,7 @@ def composed(*words):
     register()
     sweep.register()
     imports.register()
-    trust.install()
+    untrusted_files.install()
     with initialize_config_dir(str(paths.configs()), version_base="1.3"):
         return compose("train", overrides=list(words), return_hydra_config=True)
 
@@ -266,4 +266,4 @@ def test_the_loader_is_in_its_place(home):
     assert attempt(["bihm-train", "--cfg", "job"])[0] == 0
     import hydra._internal.hydra
 
-    assert hydra._internal.hydra.ConfigLoaderImpl is trust.Loader
+    assert hydra._internal.hydra.ConfigLoaderImpl is untrusted_files.Loader
