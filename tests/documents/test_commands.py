@@ -22,6 +22,8 @@ TOUR = [
     "./scripts/run bihm-train model=bihm depth=12",
     "bihm-train --cfg job --resolve",
     "bihm-eval   run=DIR K=100000 per_example=true",
+    "bihm-eval   run=DIR sandwich=true repeats=5",
+    "bihm-eval   run=DIR given=top",
     "bihm-sample run=DIR n=64 method=chain",
     "bihm-sample run=DIR n=32 mask=top",
     "bihm-export run=DIR",
