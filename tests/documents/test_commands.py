@@ -51,6 +51,7 @@ SCRIPTS_BEGUN = {
     "BIHM_DATA=DATA ./scripts/run scripts/benchmark/bf16.sh FOLDER": "epoch",
     "./scripts/run python scripts/faults/mutants.py --minutes 2 --modules machine/rules.py": "",
 }
+FETCHED = "bihm-data fetch binarized_mnist adult"
 ELSEWHERE = {
     "python scripts/tour.py": "by tests/scripts/test_tour.py",
     ".ci/run": "is what runs this",
@@ -58,7 +59,6 @@ ELSEWHERE = {
     "./scripts/run pytest -m long": "by .ci/run",
     "bihm-eval run=A,B,C": "by tests/run/test_mixture.py",
     "bihm-eval run=outputs/published/bihm_darn_dna-seed0": "by tests/run/test_published.py",
-    "bihm-data fetch binarized_mnist adult": "needs a network; tests/data/test_fetch.py has a server",
 }
 
 
@@ -69,6 +69,7 @@ def known():
         *BEGUN,
         AFTER_THE_TOUR,
         *SERVED,
+        FETCHED,
         *SCRIPTS,
         *SCRIPTS_BEGUN,
         *ELSEWHERE,
@@ -86,7 +87,7 @@ def test_every_command_is_run_somewhere(document):
 
 def test_nothing_is_listed_that_no_document_says():
     said = {command for name in DOCUMENTS for command in commands_in(text_of(name))}
-    own = {*TOUR, *BEGUN, AFTER_THE_TOUR, *SERVED, *SCRIPTS, *SCRIPTS_BEGUN, *ELSEWHERE}
+    own = {*TOUR, *BEGUN, AFTER_THE_TOUR, *SERVED, FETCHED, *SCRIPTS, *SCRIPTS_BEGUN, *ELSEWHERE}
     assert own <= said
 
 
@@ -165,6 +166,20 @@ def begin_and_stop(command, place):
 @pytest.mark.parametrize("command", BEGUN)
 def test_what_takes_long_begins_and_stops_when_asked(command, place):
     begin_and_stop(command, place)
+
+
+@LONG
+def test_fetching_word_for_word(place):
+    """With a network the data are there afterwards; without one, each says where it was looked for."""
+    alone = {k: v for k, v in environment(place).items() if k != "BIHM_DATA"}
+    done = subprocess.run(
+        words_of(FETCHED, place), env=alone, capture_output=True, text=True, check=False
+    )
+    for name in ("binarized_mnist", "adult"):
+        there = (place / "cache" / "data" / f"{name}.npz").is_file()
+        assert there or f"bihm-data: {name} could not be fetched" in done.stderr
+        assert there or done.returncode == 3
+    assert "Traceback" not in done.stderr
 
 
 def script(command, place):
