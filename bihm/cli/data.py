@@ -157,7 +157,8 @@ def _each(names: list[str], action: Callable[[str], None]) -> int:
         except BrokenPipeError:  # nobody reads what follows
             raise
         except Exception as error:
-            code = code or exit_codes.tell(PROGRAM, error)
+            this = exit_codes.tell(PROGRAM, error)
+            code = code or this
     return code
 
 

@@ -73,6 +73,12 @@ def test_check_ok_missing_damaged(capsys, home):
     assert out.startswith("digits: ok")  # goes on after a failure
 
 
+def test_every_name_that_fails_is_told(capsys, home):
+    code, _, err = run(capsys, "check", "nltcs", "plants")
+    assert code == 3
+    assert [line.split()[1] for line in err.splitlines()] == ["nltcs.npz", "plants.npz"]
+
+
 def test_check_says_what_it_could_not_check(capsys, home, monkeypatch):
     packed = np.packbits(EYE, axis=1)
     wanted = data.entry("rcv1")._replace(n_features=5, rows=dict.fromkeys(SPLITS, 12))

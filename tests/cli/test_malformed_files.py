@@ -68,7 +68,7 @@ FILES = [
     (brought("nul.csv"), 3, r"line 1, value 2 is '\x00'"),
     (brought("utf16.csv"), 3, "is text in UTF-16; save it as UTF-8"),
     (brought("line.csv"), 3, "line 1 is longer than 67108864 bytes, the limit"),
-    (brought("loop.csv"), 3, "loop.csv: no such file"),
+    (brought("loop.csv"), 3, "loop.csv: Too many levels of symbolic links"),
     (brought("gone.npy"), 3, "gone.npy: no such file"),
     (brought("zero.csv"), 3, "zero.csv: is no regular file"),
     (brought("pipe.csv"), 3, "pipe.csv: is no regular file"),
@@ -110,8 +110,8 @@ NAMES = [
     (USE + "ok.npy batch_size=11", 2, "batch_size=11 is larger than the 10 training rows"),
     (USE + "ok.npy batch_size=5 dataset.n_features=6", 2, "dataset.n_features=6 but file has 5"),
     (USE + "ok.npy batch_size=5 dataset.image_shape=[2,2]", 2, "does not fit the 5 features"),
-    (USE + "ok.npy batch_size=5 hydra.run.dir=plain", 2, "plain: File exists"),
-    (USE + "ok.npy batch_size=5 hydra.run.dir=plain/x", 2, "plain/x: Not a directory"),
+    (USE + "ok.npy batch_size=5 hydra.run.dir=plain", 2, "plain: nothing can be written there: Not a directory; choose"),
+    (USE + "ok.npy batch_size=5 hydra.run.dir=plain/x", 2, "plain/x: nothing can be written there: Not a directory; choose"),
 ]
 
 
