@@ -244,7 +244,7 @@ RUNS = [
     ([E.strip(), "run=a\udcff"], 2, r"'a\udcff' is no valid UTF-8"),
     ([T.strip(), "hydra.run.dir=a\udcff"], 2, r"'a\udcff' is no valid UTF-8"),
     (E + "run=a K=0", 2, "K must be at least 1 and below 2**31, got 0"),
-    (E + "run=a K=2.5e0", 2, "K must be a whole number, got '2.5e0'"),
+    (E + "run=a K=2.5e0", 2, "K must be a whole number, or several as [1,10,100], got '2.5e0'"),
     (E + "run=a K=99999999999", 2, "K must be at least 1 and below 2**31"),
     (E + "run=a K=" + "9" * 5000, 2, "K must be a whole number"),
     (E + "run=a split=vaild", 2, "split must be one of train, valid, test, got 'vaild'"),
