@@ -58,8 +58,8 @@ def table(blocks: dict[str, dict[str, Any]]) -> list[str]:
     for split, block in blocks.items():
         if "parzen" in block:
             lines.append(_density_line(split, block))
-        if "log_p" not in block:
-            continue
+            if "log_p" not in block:
+                continue
         parts = [f"{split:5s} {block['examples']} rows, K={block['K']}:"]
         stars = [name for name in ("log_p_tilde_star", "log_p_star") if name in block]
         for name in ("log_p", *stars):

@@ -127,7 +127,7 @@ def test_a_refused_run_leaves_a_directory_that_was_there(tmp_path, busy):
 
 @pytest.mark.parametrize("chdir", ["true", "false"])
 def test_a_file_is_looked_for_where_the_user_is(tmp_path, chdir):
-    (tmp_path / "rows.csv").write_text("1,0\n" * 10)
+    (tmp_path / "rows.csv").write_text("1,0,1\n" * 10)
     here = ["dataset=file", "dataset.path=rows.csv", f"hydra.job.chdir={chdir}", "batch_size=11"]
     done = train(tmp_path, *here)
     assert "batch_size=11 is larger than the 8 training rows of file" in done.stderr

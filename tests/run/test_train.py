@@ -64,7 +64,7 @@ def test_results_have_the_promised_form(finished):
     test = results["test"]
     assert list(test) == [
         *("examples", "K", "log_p", "log_p_tilde_star", "log_p_star", "two_log_z"),
-        *("ess_p", "ess_p_star"),
+        *("ess_p", "ess_p_star", "high_k_hat_p", "high_k_hat_p_star"),
     ]
     assert (test["examples"], test["K"]) == (5000, 15)
     z = test["two_log_z"]
@@ -78,7 +78,7 @@ def test_results_have_the_promised_form(finished):
 
 def test_rws_has_no_p_star(tmp_path):
     results = train(tiny(model__name="rws", epochs=1), tmp_path / "run")
-    assert list(results["test"]) == ["examples", "K", "log_p", "ess_p"]
+    assert list(results["test"]) == ["examples", "K", "log_p", "ess_p", "high_k_hat_p"]
 
 
 def test_metrics_hold_one_line_an_evaluation(finished):
@@ -363,7 +363,8 @@ def test_evaluate_again_at_any_k_and_row_by_row(finished):
     assert block["K"] == 30
     assert json.loads((directory / "eval-test-K30.json").read_text())["log_p"] == block["log_p"]
     rows = np.load(directory / "eval-test-K30.npz")
-    assert set(rows.files) == {"log_p", "log_p_tilde_star", "ess_p", "ess_p_star"}
+    estimates = {"log_p", "log_p_tilde_star", "ess_p", "ess_p_star"}
+    assert set(rows.files) == estimates | {"k_hat_p", "k_hat_p_star"}
     assert rows["log_p"].shape == (5000,)
     assert rows["log_p"].mean(dtype=np.float64) == pytest.approx(block["log_p"]["mean"])
     error = 5 * np.hypot(block["log_p"]["sem"], results["test"]["log_p"]["sem"])
