@@ -114,6 +114,7 @@ def test_inpainting_keeps_what_is_observed(run, bars):
     assert rows == [1] * 28 + [0] * 28 + [1] * 28 + [0] * 28 + [1] * 28
 
 
+@pytest.mark.long
 def test_an_animation_shows_the_chains_from_their_start_to_the_same_end(run, bars):
     words = [f"run={bars}", "n=4", "method=chain", "sweeps=230"]
     run(*words)

@@ -113,6 +113,7 @@ def test_the_command_evaluates_a_mixture(command, runs, tmp_path):
     assert block["log_p"]["sem"] == pytest.approx(mixed.std(ddof=1) / np.sqrt(mixed.size), rel=1e-9)
 
 
+@pytest.mark.long
 def test_python_gives_the_numbers_of_the_command(command, runs, tmp_path):
     a, b = runs
     assert command(f"run={a},{b}", f"out={tmp_path}", "per_example=true", "K=1000")[0] == 0
