@@ -251,7 +251,7 @@ WRONG_CALLS = [
     (lambda m: m.sample(0), "n must be at least 1, got 0"),
     (
         lambda m: m.sample(2, "gibbs"),
-        "method must be one of ancestral, resample, chain, generate, got",
+        "method must be one of ancestral, resample, chain, got",
     ),
     (lambda m: m.sample(2, K=3), "K has no meaning with method=ancestral; it belongs to chain"),
     (lambda m: m.sample(2, seed=2**32), "seed must lie in 0 .. 2**32 - 1"),
