@@ -50,9 +50,14 @@ def test_twelve_layers_on_784_pixels_are_the_papers():
     assert read("dataset=binarized_mnist", "depth=12").layers == paper
 
 
-@pytest.mark.parametrize(
-    "path", sorted(CONFIGS.glob("*/*.yaml")), ids=lambda p: f"{p.parent.name}-{p.stem}"
-)
+def files():
+    """Each file; recipes among the long tests, since test_recipes.py composes most of them."""
+    for path in sorted(CONFIGS.glob("*/*.yaml")):
+        long = [pytest.mark.long] if path.parent.name == "experiment" else []
+        yield pytest.param(path, marks=long, id=f"{path.parent.name}-{path.stem}")
+
+
+@pytest.mark.parametrize("path", list(files()))
 def test_every_file_composes(path: Path):
     group, name = path.parent.name, path.stem
     config = read(f"{group}={name}")

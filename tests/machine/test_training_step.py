@@ -203,7 +203,7 @@ def test_clipping_bounds_the_norm_and_adam_is_optax():
 
 
 @pytest.mark.parametrize(
-    "large", [pytest.param(1, marks=pytest.mark.long), 7, 1000]
+    "large", [*(pytest.param(n, marks=pytest.mark.long) for n in (1, 1000)), 7]
 )  # all arrays, some and none are packed as large
 def test_a_chunk_is_its_steps_written_out(large, monkeypatch):
     """Gradient of the rule, L1, clipping, Adam, the rate and the average, step by step, on trees."""

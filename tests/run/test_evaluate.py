@@ -56,6 +56,7 @@ def test_every_estimate_comes_with_how_far_to_believe_it(run, tmp_path, capsys):
     assert ("log p may be understated" in err) == (block["high_k_hat_p"] > 0.1)
 
 
+@pytest.mark.long
 def test_a_sandwich_stands_beside_the_estimates(run, tmp_path, capsys):
     evaluate_main([f"run={run}", "K=7", "sandwich=true", f"out={tmp_path}"])
     line = capsys.readouterr().out.splitlines()[1]
@@ -137,6 +138,7 @@ def test_several_k_are_one_pass_whose_last_is_that_of_the_largest_alone(run, tmp
     )
 
 
+@pytest.mark.long
 def test_what_is_missing_has_a_probability_given_what_is_seen(run, tmp_path, capsys):
     words = [f"run={run}", "K=200", "given=left", "per_example=true", f"out={tmp_path}"]
     evaluate_main(words)

@@ -173,7 +173,9 @@ def whole(tmp_path_factory):
         return directory, train(tiny(**RESUMED), directory)
 
 
-@pytest.mark.parametrize("stops", [[3], [1, 2, 1], [5], [30]])
+@pytest.mark.parametrize(
+    "stops", [[1, 2, 1], [30], *(pytest.param(s, marks=pytest.mark.long) for s in ([3], [5]))]
+)
 def test_an_interrupted_run_goes_on_bit_for_bit(tmp_path, monkeypatch, whole, stops):
     """In the middle of epochs, at their end, in estimates on the way and at the end, several times."""
     monkeypatch.setattr("bihm.run.build.LONGEST_CHUNK", 7)
@@ -322,7 +324,13 @@ def test_broken_numbers_end_a_run_and_keep_the_last_good_checkpoint(tmp_path, mo
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(good.latest.params))
 
 
-@pytest.mark.parametrize("name", ["a[1]x", "K=1,layers=[8,4]", "back\\slash", "*?"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "K=1,layers=[8,4]",
+        *(pytest.param(n, marks=pytest.mark.long) for n in ("a[1]x", "back\\slash", "*?")),
+    ],
+)
 def test_a_run_may_have_any_name(name, tmp_path):
     """Orbax takes a path for a pattern."""
     run = tmp_path / name / "run"
