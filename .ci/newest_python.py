@@ -18,7 +18,7 @@ WORDS = [  # words, exit code, and what must stand in the answer
     ("--cfg job model=rws K=7 seed=3", 0, "K: 7\n"),
     ("dpeth=3", 2, "did you mean 'depth'?"),
     ("--nothing", 2, "unrecognized arguments: --nothing"),
-    ("model=foo", 2, "choose one of bihm, rws, wake_sleep"),
+    ("model=foo", 2, "choose one of bihm, rws, targetprop, wake_sleep"),
     ("K=(", 2, "cannot be read"),
 ]
 
