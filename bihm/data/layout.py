@@ -120,7 +120,7 @@ def _bare(line: bytes, separator: bytes) -> set[bool]:
 
 
 def _names(lines: list[Line], rows: list[list[bytes]], separator: bytes) -> dict[str, bool]:
-    """Which of `header`, `index`, `numbered` and `unclear` a layout is."""
+    """Which of `header`, `row_names`, `numbered` and `unclear` a layout is."""
     first, rest = rows[0], rows[1:]
     width, n = len(rest[0]) if rest else 0, len(first)
     if n == width - 1 and (_are_names(first) or (n > 2 and _are_counted(first))):

@@ -61,7 +61,7 @@ def test_npy_and_npz_read_back_equal(tmp_path, x, kind):
     newline=st.sampled_from(["\n", "\r\n", "\n\n\n"]),
 )
 def test_text_reads_back_equal(tmp_path, x, delimiter, fmt, newline):
-    x[0, 0] |= x.shape[1] < 3  # a first line 0 or 0,1 may be a header
+    x[0] |= x.shape[1] < 3  # a first line 0, 0,1 or 1,0 may be a header
     path = tmp_path / "x.csv"
     body = "\n".join(delimiter.join(fmt % v for v in row) for row in x.tolist())
     if newline == "\r\n":
