@@ -210,7 +210,7 @@ class TrainingLoop:
 
     def _show_pictures(self) -> None:
         """As often as there is a checkpoint; who is asked to stop has no time for them."""
-        images.show(self.book, self.run, self.best, self.step)
+        images.show(self.book, self.run, self.best, self.valid_rows, self.step)
 
     def _seconds(self) -> float:
         return time.monotonic() - self._began
