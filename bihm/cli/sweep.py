@@ -20,11 +20,6 @@ from bihm.records.run_files import read_json, write_json
 
 JOBS = ".jobs"  # in a sweep's folder while it lasts
 COLUMNS = ("log_p", "log_p_star", "two_log_z")
-DENSITIES = (
-    "parzen",
-    "parzen_directed",
-    "parzen_anchor",
-)  # not comparable with those
 
 
 class Folders(Callback):
@@ -229,6 +224,8 @@ def _table(jobs: list[Path], folder: Path) -> list[str]:
         key for key in flatten(Config()) if len({str(c.get(key)) for c in configs.values()}) > 1
     ]
     tests = {job: _read(job / "results.json").get("test", {}) for job in jobs}
+    from bihm.records.results import DENSITIES  # jax takes a second to import: not at the start
+
     dense = [name for name in DENSITIES if any(name in test for test in tests.values())]
     bits = any("log_p" in test for test in tests.values()) or not dense
     columns = [*(COLUMNS if bits else ()), *dense]

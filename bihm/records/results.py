@@ -14,10 +14,11 @@ from bihm.types import AnyArray
 
 MANY = 0.1  # rows with a high k-hat, as a share: below it some are high by chance
 
+DENSITIES = ("parzen", "parzen_directed", "parzen_anchor")  # of real numbers
 # Of a split, with mean and error, in the order of a table: likelihoods of bits, then densities.
 ESTIMATES = (
     *("log_p", "log_p_tilde_star", "log_p_star", "two_log_z"),
-    *("parzen", "parzen_directed", "parzen_anchor", "log_p_xh"),
+    *(*DENSITIES, "log_p_xh"),
 )
 
 
@@ -136,7 +137,7 @@ def _share_of_high(k_hat: Float[AnyArray, " rows"]) -> float | None:
 def _density_line(split: str, block: dict[str, Any]) -> str:
     """Densities of real numbers, and the anchor: training rows as samples."""
     parts = [f"{split:5s} {block['examples']} rows, densities:"]
-    for name in ("parzen", "parzen_directed", "parzen_anchor"):
+    for name in DENSITIES:
         if name in block:
             one = block[name]
             parts.append(f"{name} {number(one['mean'])} +- {_error(one['sem'])}")

@@ -14,8 +14,7 @@ from bihm.config.machine_checks import check_machine
 from bihm.data import Dataset, load
 from bihm.errors import ConfigError
 from bihm.kernels.numerics import on_device
-from bihm.machine import rules
-from bihm.machine.family import Family, Keys, Loss
+from bihm.machine.family import Family, Keys
 from bihm.machine.layer_sizes import layer_sizes
 from bihm.machine.machine import Params, Structure, split
 from bihm.machine.minibatches import ChunkPlan, plan_epoch
@@ -187,16 +186,6 @@ def phases(config: Config) -> list[PhaseConfig]:
         )
 
     return [filled(phase) for phase in optim.phases or [PhaseConfig()]]
-
-
-def rule_of(config: Config, K: int) -> Loss:
-    """The training rule with its options; what is null takes the rule's own default."""
-    return family_of(config).loss(K)
-
-
-def has_p_star(config: Config) -> bool:
-    """Whether the run's model is p*, so that 2 log Z and samples of p* have a meaning."""
-    return rules.has_p_star(config.model.name)
 
 
 def fixed_rows(family: Family, dataset: Dataset, split_name: str) -> np.ndarray:

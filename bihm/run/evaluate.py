@@ -14,9 +14,10 @@ from bihm.data import Dataset, archive
 from bihm.data import load as load_dataset
 from bihm.errors import ConfigError, DataError, disk_refusals
 from bihm.machine.family import Report, silent
+from bihm.machine.rules import has_p_star
 from bihm.records.results import block_of, doubts, per_example_arrays
 from bihm.records.run_files import place, read_json, write_json
-from bihm.run.build import fixed_rows, has_p_star, make_keys
+from bihm.run.build import fixed_rows, make_keys
 from bihm.run.curve import curve
 from bihm.run.given import given_block, log_p_seen, seen_pixels
 from bihm.run.parzen import levels
@@ -99,7 +100,7 @@ def evaluate_curve(
     if out is not None and not os.path.isdir(paths.expand(out)):
         raise ConfigError(f"out={out} must be a folder that is there: each K has a file of its own")
     where = find_place(machine, split, dataset, out, Ks, say)
-    log_z = machine.two_log_z() if has_p_star(machine.config) else None
+    log_z = machine.two_log_z() if has_p_star(machine.config.model.name) else None
     results = []
     for K, estimates in zip(Ks, curve(machine, where.rows, Ks, split, report), strict=True):
         results.append(block_of(estimates, K, log_z))

@@ -27,7 +27,7 @@ from bihm.machine.machine import (
     make_machine,
 )
 from bihm.machine.minibatches import binarise
-from bihm.machine.rules import RULES, make_rule
+from bihm.machine.rules import RULES, has_p_star, make_rule
 from bihm.records.results import block_of
 from bihm.run import sampler
 from bihm.run.parzen import density_blocks
@@ -202,7 +202,7 @@ class Helmholtz:
 
     @property
     def _has_p_star(self) -> bool:
-        return RULES[self.config.model.name].has_p_star
+        return has_p_star(self.config.model.name)
 
 
 def fixed_bits(rows: np.ndarray, split: str) -> np.ndarray:

@@ -9,7 +9,7 @@ from bihm.errors import ConfigError
 from bihm.machine.family import Report, silent
 from bihm.machine.intervals import Interval, minus_log_z, pooled_log_z, two_level
 from bihm.machine.likelihood import Estimates, LogZ
-from bihm.run.build import has_p_star
+from bihm.machine.rules import has_p_star
 from bihm.run.trained import TrainedMachine
 
 MOST = 1000
@@ -42,7 +42,7 @@ def repeat(
     if repeats > 1 and len(rows) < 2:
         raise ConfigError("repeats needs two rows or more: one has no error over rows")
     seeds = [(machine.config.seed + i) % 2**32 for i in range(repeats)]
-    zs = [machine.two_log_z(seed=seed) for seed in seeds if has_p_star(machine.config)]
+    zs = [machine.two_log_z(seed=seed) for seed in seeds if has_p_star(machine.config.model.name)]
     each: list[Estimates] = []
     for seed in seeds:
         already = len(each)

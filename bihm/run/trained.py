@@ -13,9 +13,10 @@ from bihm.errors import ConfigError, DataError
 from bihm.machine.family import Report, silent
 from bihm.machine.likelihood import Estimates, LogZ
 from bihm.machine.machine import Params, Structure, count_parameters
+from bihm.machine.rules import has_p_star
 from bihm.run import sampler
 from bihm.run.arguments import check_seed, check_split, need_likelihood, numbers, whole
-from bihm.run.build import fixed_rows, has_p_star, make_keys
+from bihm.run.build import fixed_rows, make_keys
 from bihm.run.families import family_of
 from bihm.run.masks import Layout, check_observed, observed_pixels
 from bihm.run.posterior import Posterior, weighted_latents
@@ -155,7 +156,7 @@ class TrainedMachine:
         (sum_k v_k)^2 / (K sum_k v_k^2) with v = w, or for model=bihm v = sqrt(w), since its model is p*.
         """
         found = self.estimates(x, K, seed=seed, split=split)
-        return np.asarray(found.ess_p_star if has_p_star(self.config) else found.ess_p)
+        return np.asarray(found.ess_p_star if has_p_star(self.config.model.name) else found.ess_p)
 
     def sample(
         self,
@@ -231,14 +232,14 @@ class TrainedMachine:
         need_likelihood(self.family, self.config.model.name)
         rows, samples = self._rows(x), whole("K", K, 1, sampler.MOST)
         key = make_keys(self._seed(seed)).test
-        power = 0.5 if has_p_star(self.config) else 1.0
+        power = 0.5 if has_p_star(self.config.model.name) else 1.0
         return weighted_latents(key, self.structure, self.params, rows, samples, power)
 
     def _seed(self, seed: int | None) -> int:
         return self.config.seed if seed is None else check_seed(seed)
 
     def _need_p_star(self, what: str) -> None:
-        if not has_p_star(self.config):
+        if not has_p_star(self.config.model.name):
             raise ConfigError(
                 f"{what} belongs to model=bihm, whose model is p*; this run's model is "
                 f"{self.config.model.name}: see log_p"

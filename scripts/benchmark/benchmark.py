@@ -41,7 +41,8 @@ from bihm.machine.machine import bind, parameter_names
 from bihm.machine.minibatches import ChunkPlan
 from bihm.machine.optimizer import Rates
 from bihm.machine.training_step import init_state, make_chunk
-from bihm.run.build import make_keys, make_parts, rule_of
+from bihm.run.build import make_keys, make_parts
+from bihm.run.families import family_of
 from bihm.run.splits import TILE, block_size, estimate_split
 
 Numbers = dict[str, float]
@@ -107,7 +108,7 @@ class Step(NamedTuple):
 def step_of(config: schema.Config, steps: int) -> Step:
     """The training step of a configuration, on random rows."""
     structure, params, optimizer = make_parts(config)
-    rule, keys = rule_of(config, config.K), make_keys(config.seed)
+    rule, keys = family_of(config).loss(config.K), make_keys(config.seed)
     rng = np.random.default_rng(0)
     shape = max(config.batch_size, 10_000), config.dataset.n_features
     rows = jnp.asarray(rng.integers(0, 2, shape, np.uint8))

@@ -19,7 +19,7 @@ from jaxtyping import Bool
 from bihm.kernels.numerics import on_device
 from bihm.kernels.products import affine, affine_of_bits
 from bihm.machine.layers.order import Given
-from bihm.machine.machine import Params, Structure
+from bihm.machine.machine import Params, Structure, merge
 from bihm.types import Array, Float, PRNGKey
 
 UNITS: dict[str, Callable[[Array], Array]] = {
@@ -89,7 +89,8 @@ def paper_units(layers: int) -> list[str]:
 
 def bind(structure: Structure, params: Params) -> TargetPropMachine:
     """Put a machine together; the first line of every function that is compiled or differentiated."""
-    machine: TargetPropMachine = nnx.merge(structure, params)
+    machine = merge(structure, params)
+    assert isinstance(machine, TargetPropMachine)
     return machine
 
 
