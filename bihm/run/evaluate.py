@@ -128,10 +128,7 @@ def evaluate_parzen(
     """
     identity, found = find_dataset(machine.config, dataset)
     file = _file(machine, identity, f"{split}-parzen", out)
-    for note in found.notes:
-        say(note)
-    if found.cut is not None:
-        say(f"split={split} means {len(getattr(found, split))} of those rows")
+    about = tell_of_rows(identity, found, split, say)
 
     def rows(name: str) -> np.ndarray:
         return levels(getattr(found, name), found.grey)
@@ -141,8 +138,7 @@ def evaluate_parzen(
         keys, machine.structure, machine.params, rows, (split,), samples, report
     )
     show(blocks[split])
-    cut = {} if found.cut is None else {"cut": found.cut}
-    write_json(file, {"dataset": identity, **cut, **blocks[split]})
+    write_json(file, {**about, **blocks[split]})
     wrote(file)
     return blocks[split]
 
@@ -186,12 +182,19 @@ def find_place(
     identity, found = find_dataset(machine.config, dataset)
     files = {K: _file(machine, identity, f"{split}-K{K}", out) for K in Ks}
     rows = fixed_rows(machine.family, found, split)
+    return Place(rows, tell_of_rows(identity, found, split, say), files)
+
+
+def tell_of_rows(
+    identity: str, found: Dataset, split: str, say: Callable[[str], None]
+) -> dict[str, str]:
+    """Say which rows of a user's file these are, and return what a file of estimates says of them."""
     for note in found.notes:
         say(note)
-    if found.cut is not None:
-        say(f"split={split} means {len(rows)} of those rows")
-    cut = {} if found.cut is None else {"cut": found.cut}
-    return Place(rows, {"dataset": identity, **cut}, files)
+    if found.cut is None:
+        return {"dataset": identity}
+    say(f"split={split} means {len(getattr(found, split))} of those rows")
+    return {"dataset": identity, "cut": found.cut}
 
 
 def find_dataset(config: Config, name: str | None) -> tuple[str, Dataset]:

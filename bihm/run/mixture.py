@@ -18,7 +18,7 @@ from bihm.machine.likelihood import check_meaning, mean_and_sem
 from bihm.records.run_files import place, read_json, write_json
 from bihm.run.arguments import check_split
 from bihm.run.build import fixed_rows
-from bihm.run.evaluate import find_dataset
+from bihm.run.evaluate import find_dataset, tell_of_rows
 from bihm.run.trained import TrainedMachine
 
 ROUNDS = 10_000  # of EM, at most
@@ -169,9 +169,8 @@ def evaluate_mixture(
     mixture = Mixture(machines, K)
     identity, found = find_dataset(machines[0].config, dataset)
     rows = fixed_rows(machines[0].family, found, split)
-    for note in found.notes:
-        say(note)
-    what = {"dataset": identity, "mixture_of": [name_of(machine) for machine in machines]}
+    about = tell_of_rows(identity, found, split, say)
+    what = {**about, "mixture_of": [name_of(machine) for machine in machines]}
     file = _file(machines[0], what, f"{split}-K{K}", out)
     valid = mixture._each(machines[0].rows("valid"), K, "valid", report)
     weights = fit_weights(valid)

@@ -130,6 +130,17 @@ def test_on_valid_it_says_that_the_weights_know_the_rows(command, runs, tmp_path
     assert "fitted on these same rows" in told
 
 
+def test_rows_of_a_table_that_was_cut_are_told_and_kept(command, runs, tmp_path):
+    a, b = runs
+    np.save(tmp_path / "mine.npy", np.eye(40, 16, dtype=np.uint8))
+    rows = f"dataset={tmp_path / 'mine.npy'}"
+    code, _, told = command(f"run={a},{b}", "K=5", rows, f"out={tmp_path}/m.json")
+    assert code == 0
+    assert "cut 80/10/10" in told
+    assert "split=test means 4 of those rows" in told
+    assert "cut 80/10/10" in json.loads((tmp_path / "m.json").read_text())["cut"]
+
+
 def test_another_mixture_does_not_take_the_place_of_one(command, runs, tmp_path):
     a, b = runs
     assert command(f"run={a},{b}", "K=5", f"out={tmp_path}")[0] == 0
