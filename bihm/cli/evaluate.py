@@ -1,15 +1,13 @@
 """`bihm-eval`: the likelihood of a finished run again, at any K, on any dataset of its width."""
 
 import logging
-import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bihm import paths
 from bihm.cli import exit_codes
-from bihm.cli.keyvalue import parse
+from bihm.cli.keyvalue import parse, split_names
 from bihm.errors import ConfigError
 from bihm.records.run_files import require_run
 
@@ -158,12 +156,8 @@ def asked_for(command: Command) -> list[str]:
 
 
 def _runs(text: str | None) -> list[Path]:
-    """The run directories that run= names; a name that holds a comma is one, if there is such a folder."""
-    if text is None:
-        return []
-    if os.path.lexists(text):
-        return [Path(text)]
-    return [Path(paths.expand(part)) for part in text.split(",")]
+    """The run directories that run= names."""
+    return [] if text is None else [Path(name) for name in split_names(text)]
 
 
 def _mixture(runs: list[Path], command: Command) -> None:

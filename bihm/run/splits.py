@@ -169,6 +169,25 @@ def _stretches(
     yield before
 
 
+def log_z_samples(
+    key: PRNGKey,
+    structure: Structure,
+    params: Params,
+    outer: int,
+    inner: int,
+    report: Report = silent,
+) -> np.ndarray:
+    """log of `outer` independent estimates of Z^2, (outer,), each from `inner` samples of q."""
+    height = min(outer, max(1, TILE // inner))
+
+    def estimate(i: int) -> np.ndarray:
+        tile_key = jax.random.fold_in(key, i)
+        return np.asarray(log_z_tile(tile_key, structure, params, outer=height, inner=inner))
+
+    terms = list(each_tile(estimate, -(-outer // height), report))
+    return np.concatenate(terms)[:outer]
+
+
 def estimate_log_z(
     key: PRNGKey,
     structure: Structure,
@@ -178,14 +197,7 @@ def estimate_log_z(
     report: Report = silent,
 ) -> LogZ:
     """Estimate 2 log Z from `outer` samples of p with `inner` samples of q each."""
-    height = min(outer, max(1, TILE // inner))
-
-    def estimate(i: int) -> np.ndarray:
-        tile_key = jax.random.fold_in(key, i)
-        return np.asarray(log_z_tile(tile_key, structure, params, outer=height, inner=inner))
-
-    terms = list(each_tile(estimate, -(-outer // height), report))
-    return summarise_log_z(np.concatenate(terms)[:outer], inner)
+    return summarise_log_z(log_z_samples(key, structure, params, outer, inner, report), inner)
 
 
 def final_log_z(
