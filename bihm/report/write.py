@@ -45,10 +45,10 @@ def write_report(
     parts = [_together(found, score)] if len(found) > 1 else []
     whole = found if sweep is None else _best(found, score)
     for run in whole:
-        part = _alone(run, bounds, say, "The best on valid: " if sweep is not None else "")
-        for line in part.notes:
+        details = Details(run, bounds, say)
+        for line in details.notes:
             note(f"{run.label}: {line}")
-        parts.append(part)
+        parts.append(_alone(run, details, "The best on valid: " if sweep is not None else ""))
     write_text(path, render(_page(found, parts, sweep is not None)))
     return path
 
@@ -79,9 +79,8 @@ def _together(runs: Sequence[RunFiles], score: str) -> Part:
     return Part("Together", lead, sections=[*sections, *of_runs.learning_section(groups)])
 
 
-def _alone(run: RunFiles, bounds: Bounds, say: Callable[[str], None], what: str) -> Part:
+def _alone(run: RunFiles, details: Details, what: str) -> Part:
     """All about one run."""
-    details = Details(run, bounds, say)
     notes = [f"{run.text('status')}: {run.text('reason')}"] if run.text("reason") else []
     if run.row.get("status") != "finished" and not notes:
         notes = [f"The run has not finished (status: {run.text('status') or 'unknown'})."]
