@@ -1,6 +1,7 @@
 """`bihm-report`: one page that shows what runs are worth, and how far to believe it."""
 
 import logging
+import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 from bihm.cli import exit_codes
 from bihm.cli.keyvalue import parse
 from bihm.errors import ConfigError
+from bihm.records.runs import require_any
 
 PROGRAM = "bihm-report"
 MOST_RUNS, MOST_ROWS, MOST_K = 50, 10**5, 10**6
@@ -46,7 +48,7 @@ def main(argv: list[str] | None = None) -> None:
     logging.basicConfig(format=f"{PROGRAM}: %(message)s")
     with exit_codes.command(PROGRAM, "lower rows or K"):
         command = parse(argv, Command, PROGRAM, USAGE)
-        check(command)
+        _check(command)
         from bihm.runtime import configure_jax  # jax takes a second to import
 
         configure_jax()
@@ -58,7 +60,7 @@ def main(argv: list[str] | None = None) -> None:
         print(write_report([Path(r) for r in command.run], sweep, command.out, bounds, _say, _note))
 
 
-def check(command: Command) -> None:
+def _check(command: Command) -> None:
     """See that what is asked for makes sense.
 
     Raises:
@@ -68,12 +70,16 @@ def check(command: Command) -> None:
         raise ConfigError("give one of run=DIR and sweep=DIR")
     if "" in command.run:
         raise ConfigError("run= has an empty name between commas")
+    if command.sweep is not None and not os.path.isdir(command.sweep):
+        raise ConfigError(f"sweep={command.sweep}: there is no such folder")
     if len(command.run) > MOST_RUNS:
         raise ConfigError(f"run= names {len(command.run)} runs; the most is {MOST_RUNS}")
     for name, most in (("rows", MOST_ROWS), ("K", MOST_K)):
         value = getattr(command, name)
         if not 1 <= value <= most:
             raise ConfigError(f"{name} must be at least 1 and at most {most}, got {value}")
+    for run in command.run:
+        require_any(Path(run))
 
 
 def _say(line: str) -> None:

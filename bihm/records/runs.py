@@ -34,6 +34,18 @@ def rows(folder: Path) -> list[dict[str, Any]]:
     return rows_of(sorted(_runs(folder)))
 
 
+def require_any(directory: Path) -> Path:
+    """Return the directory if it holds anything by which a run is known, however it ended.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if not any(os.path.isfile(directory / name) for name in FILES):
+        reason = "it has no config.yaml" if os.path.exists(directory) else "there is none"
+        raise ConfigError(f"run={directory} is not a run directory: {reason}")
+    return directory
+
+
 def rows_of(directories: Iterable[Path]) -> list[dict[str, Any]]:
     """The same for runs at these places, in this order."""
     found = [_row(directory) for directory in directories]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from bihm.errors import ConfigError
 from bihm.records.results import number
-from bihm.records.runs import FILES, rows, rows_of
+from bihm.records.runs import require_any, rows, rows_of
 
 
 class RunFiles(NamedTuple):
@@ -57,9 +57,7 @@ def read_runs(directories: Sequence[Path]) -> list[RunFiles]:
         ConfigError: one is no run, or is given twice.
     """
     for directory in directories:
-        if not any(os.path.isfile(directory / name) for name in FILES):
-            reason = "it has no config.yaml" if os.path.exists(directory) else "there is none"
-            raise ConfigError(f"run={directory} is not a run directory: {reason}")
+        require_any(directory)
     places = [os.path.realpath(directory) for directory in directories]
     for directory, place in zip(directories, places, strict=True):
         if places.count(place) > 1:
