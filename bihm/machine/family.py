@@ -34,6 +34,8 @@ class Keys(NamedTuple):
     test: PRNGKey
     log_z: PRNGKey
     pictures: PRNGKey
+    sandwich: PRNGKey
+    given: PRNGKey
 
 
 class Limit(NamedTuple):

@@ -1,24 +1,28 @@
 """A trained machine, for Python and for the commands: likelihoods, samples, completions, posteriors."""
 
-import math
-
 import numpy as np
 from numpy.typing import ArrayLike
 
 from bihm.config import Config
-from bihm.data import entry
 from bihm.data import load as load_dataset
-from bihm.data.files import check_bits
-from bihm.errors import ConfigError, DataError
 from bihm.machine.family import Report, silent
 from bihm.machine.likelihood import Estimates, LogZ
 from bihm.machine.machine import Params, Structure, count_parameters
 from bihm.machine.rules import has_p_star
 from bihm.run import sampler
-from bihm.run.arguments import check_seed, check_split, need_likelihood, numbers, whole
+from bihm.run.arguments import (
+    check_seed,
+    check_split,
+    need_likelihood,
+    need_p_star,
+    numbers,
+    rows_of,
+    whole,
+)
 from bihm.run.build import fixed_rows, make_keys
 from bihm.run.families import family_of
-from bihm.run.masks import Layout, check_observed, observed_pixels
+from bihm.run.given import Given, given_of, seen_estimates
+from bihm.run.masks import Layout, layout_of, observed_of
 from bihm.run.posterior import Posterior, weighted_latents
 from bihm.run.splits import estimate_split, final_log_z, own_block
 
@@ -66,16 +70,7 @@ class TrainedMachine:
     @property
     def layout(self) -> Layout | None:
         """How a row is an image; None where the data are no images, or nobody said so."""
-        dataset = self.config.dataset
-        if dataset.path is None:
-            known = entry(dataset.name)
-            return (
-                None if known.image_shape is None else Layout(known.image_shape, known.column_major)
-            )
-        shape = dataset.image_shape
-        if shape is None or len(shape) != 2 or math.prod(shape) != dataset.n_features:
-            return None
-        return Layout((shape[0], shape[1]), column_major=False)
+        return layout_of(self.config)
 
     def rows(self, split: str = "test") -> np.ndarray:
         """The rows of a split of the run's own data, uint8 (rows, visible).
@@ -125,7 +120,7 @@ class TrainedMachine:
         self, x: ArrayLike, K: int = 1000, *, seed: int | None = None, split: str = "test"
     ) -> np.ndarray:
         """log p~*(x) of every row, (rows,), nats: 2 log (1/K) sum_k sqrt(w_k); for model=bihm alone."""
-        self._need_p_star("log_p_tilde_star")
+        need_p_star("log_p_tilde_star", self.config.model.name)
         return np.asarray(self.estimates(x, K, seed=seed, split=split).log_p_tilde_star)
 
     def log_p_star(
@@ -140,7 +135,7 @@ class TrainedMachine:
 
     def two_log_z(self, *, seed: int | None = None, report: Report = silent) -> LogZ:
         """2 log Z of BiHM, with its standard error (nats) and the numbers of samples; estimated once."""
-        self._need_p_star("two_log_z")
+        need_p_star("two_log_z", self.config.model.name)
         chosen = self._seed(seed)
         if chosen not in self._log_z:
             log_z = final_log_z(self.config, make_keys(chosen), self.structure, self.params, report)
@@ -211,16 +206,36 @@ class TrainedMachine:
 
     def observed(self, mask: ArrayLike, rows: int) -> np.ndarray:
         """What a `mask` says, as bool (visible,) or (rows, visible): true where a pixel is observed."""
-        if isinstance(mask, str):
-            return observed_pixels(mask, self.n_visible, self.layout)
-        bits = numbers(mask, "mask")
-        if bits.shape not in ((self.n_visible,), (rows, self.n_visible)):
-            raise ConfigError(
-                f"mask has shape {bits.shape}; needed are ({self.n_visible},) or ({rows}, {self.n_visible})"
-            )
-        observed = check_bits(np.atleast_2d(bits), "mask").astype(bool).reshape(bits.shape)
-        check_observed(observed, "mask")
-        return observed
+        return observed_of(mask, rows, self.n_visible, self.layout)
+
+    def given(
+        self,
+        x: ArrayLike,
+        mask: ArrayLike | None = None,
+        K: int = 1000,
+        *,
+        seed: int | None = None,
+        split: str = "test",
+        report: Report = silent,
+    ) -> Given:
+        """log p of the seen part of every row, and of the missing part given it: see `Given`; nats.
+
+        `mask` is that of `complete`, with the numbers of bihm-eval given=MASK. Without it NaN in `x` is
+        what is missing, and log_p_missing is None: the numbers are those of rows that lack values.
+        """
+        need_likelihood(self.family, self.config.model.name)
+        known = numbers(x, "x")
+        if mask is None:
+            seen = known == known  # a NaN is not
+            rows, whole_rows = self._rows(np.where(seen, known, 0)), None
+        else:
+            seen, rows = self.observed(mask, len(known) if known.ndim else 0), self._rows(known)
+            whole_rows = self.estimates(rows, K, seed=seed, split=split, report=report)
+        found = seen_estimates(
+            self.config, self.structure, self.params, rows, seen, whole("K", K, 1, MOST_SAMPLES),
+            seed=self._seed(seed), report=report,
+        )  # fmt: skip
+        return given_of(whole_rows, found)
 
     def posterior(self, x: ArrayLike, K: int = 100, *, seed: int | None = None) -> Posterior:
         """K latents of every row with weights: a weighted sample of the posterior, see `Posterior`.
@@ -238,20 +253,5 @@ class TrainedMachine:
     def _seed(self, seed: int | None) -> int:
         return self.config.seed if seed is None else check_seed(seed)
 
-    def _need_p_star(self, what: str) -> None:
-        if not has_p_star(self.config.model.name):
-            raise ConfigError(
-                f"{what} belongs to model=bihm, whose model is p*; this run's model is "
-                f"{self.config.model.name}: see log_p"
-            )
-
     def _rows(self, x: ArrayLike) -> np.ndarray:
-        rows = numbers(x, "x")
-        if rows.shape == (self.n_visible,):
-            raise DataError(f"x has shape {rows.shape}, as one row: give x[None]")
-        bits = self.family.check(rows, "x")
-        if bits.shape[1] != self.n_visible:
-            raise DataError(
-                f"x has {bits.shape[1]} columns; this machine has {self.n_visible} visible units"
-            )
-        return bits
+        return rows_of(x, self.family, self.n_visible)
