@@ -21,7 +21,7 @@ from bihm.run.build import fixed_rows, make_keys
 from bihm.run.curve import curve
 from bihm.run.given import as_estimates, given_block, given_of, seen_estimates
 from bihm.run.listener import NOBODY, Listener
-from bihm.run.parzen import levels
+from bihm.run.parzen import split_density
 from bihm.run.repeats import repeat, repeats_block, spread_of_rows
 from bihm.run.sandwich import sandwich_block, sandwich_rows
 from bihm.run.trained import TrainedMachine
@@ -144,18 +144,12 @@ def evaluate_parzen(
     identity, found = find_dataset(machine.config, dataset)
     file = _file(machine, identity, f"{split}-parzen", out)
     about = tell_of_rows(identity, found, split, to)
-
-    def rows(name: str) -> np.ndarray:
-        return levels(getattr(found, name), found.grey)
-
-    keys = make_keys(machine.config.seed)
-    blocks = machine.family.densities(
-        keys, machine.structure, machine.params, rows, (split,), samples, to.report
-    )
-    to.show(blocks[split])
-    write_json(file, {**about, **blocks[split]})
+    parts = (machine.structure, machine.params, found, split, samples, to.report)
+    block = split_density(machine.family, make_keys(machine.config.seed), *parts)
+    to.show(block)
+    write_json(file, {**about, **block})
     to.wrote(file)
-    return blocks[split]
+    return block
 
 
 class Place(NamedTuple):

@@ -31,6 +31,7 @@ from bihm.machine.rules import RULES, has_p_star, make_rule
 from bihm.records.results import block_of
 from bihm.run import sampler
 from bihm.run.parzen import density_blocks
+from bihm.run.sampling_options import Options, settle
 from bihm.run.splits import block_size, estimate_log_z, estimate_split, final_log_z, own_block
 from bihm.types import AnyArray, Array, Float, PRNGKey, Rows
 
@@ -187,14 +188,14 @@ class Helmholtz:
         sources = {"parzen": np.concatenate(means)[:samples]}
         return density_blocks(sources, rows, splits, samples, report)
 
-    def settle(self, options: sampler.Options, completing: bool) -> sampler.Options:
-        return sampler.settle(options, self.config, completing)
+    def settle(self, options: Options, completing: bool) -> Options:
+        return settle(options, self.config, completing)
 
     def draw(
         self,
         structure: Structure,
         params: Params,
-        options: sampler.Options,
+        options: Options,
         given: sampler.Given | None,
         report: Report,
     ) -> sampler.Drawn:

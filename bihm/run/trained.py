@@ -1,5 +1,7 @@
 """A trained machine, for Python and for the commands: likelihoods, samples, completions, posteriors."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -9,21 +11,14 @@ from bihm.machine.family import Report, silent
 from bihm.machine.likelihood import Estimates, LogZ
 from bihm.machine.machine import Params, Structure, count_parameters
 from bihm.machine.rules import has_p_star
-from bihm.run import sampler
-from bihm.run.arguments import (
-    check_seed,
-    check_split,
-    need_likelihood,
-    need_p_star,
-    numbers,
-    rows_of,
-    whole,
-)
+from bihm.run import arguments, sampler
 from bihm.run.build import fixed_rows, make_keys
 from bihm.run.families import family_of
 from bihm.run.given import Given, given_of, seen_estimates
 from bihm.run.masks import Layout, layout_of, observed_of
+from bihm.run.parzen import MOST_MEANS, split_density
 from bihm.run.posterior import Posterior, weighted_latents
+from bihm.run.sampling_options import MOST, Options
 from bihm.run.splits import estimate_split, final_log_z, own_block
 
 MOST_SAMPLES = 2**31 - 1  # of one row: what the machine counts with
@@ -78,7 +73,9 @@ class TrainedMachine:
         Grey levels are made bits once and for all, as for every estimate.
         """
         dataset = self.config.dataset
-        return fixed_rows(self.family, load_dataset(dataset.name, dataset.path), check_split(split))
+        return fixed_rows(
+            self.family, load_dataset(dataset.name, dataset.path), arguments.check_split(split)
+        )
 
     def estimates(
         self,
@@ -100,10 +97,10 @@ class TrainedMachine:
         with the defaults, the run's test rows and its eval.final_K, these are the numbers of its results.
         `report(done, total)` is told of progress. Memory does not grow with K.
         """
-        need_likelihood(self.family, self.config.model.name)
+        arguments.need_likelihood(self.family, self.config.model.name)
         rows = self._rows(x)
-        samples = whole("K", K, 1, MOST_SAMPLES)
-        key = getattr(make_keys(self._seed(seed)), check_split(split))
+        samples = arguments.whole("K", K, 1, MOST_SAMPLES)
+        key = getattr(make_keys(self._seed(seed)), arguments.check_split(split))
         block = own_block(self.config, samples)
         estimates = estimate_split(
             key, self.structure, self.params, rows, samples, block=block, report=report
@@ -120,7 +117,7 @@ class TrainedMachine:
         self, x: ArrayLike, K: int = 1000, *, seed: int | None = None, split: str = "test"
     ) -> np.ndarray:
         """log p~*(x) of every row, (rows,), nats: 2 log (1/K) sum_k sqrt(w_k); for model=bihm alone."""
-        need_p_star("log_p_tilde_star", self.config.model.name)
+        arguments.need_p_star("log_p_tilde_star", self.config.model.name)
         return np.asarray(self.estimates(x, K, seed=seed, split=split).log_p_tilde_star)
 
     def log_p_star(
@@ -135,7 +132,7 @@ class TrainedMachine:
 
     def two_log_z(self, *, seed: int | None = None, report: Report = silent) -> LogZ:
         """2 log Z of BiHM, with its standard error (nats) and the numbers of samples; estimated once."""
-        need_p_star("two_log_z", self.config.model.name)
+        arguments.need_p_star("two_log_z", self.config.model.name)
         chosen = self._seed(seed)
         if chosen not in self._log_z:
             log_z = final_log_z(self.config, make_keys(chosen), self.structure, self.params, report)
@@ -169,10 +166,9 @@ class TrainedMachine:
                "generate"    of target propagation (its default); its "chain" is its denoiser's
                "resample"    of BiHM's p*: `proposals` (10,000) weighted samples of p, drawn again
                "chain"       of BiHM's p*: n Markov chains of `sweeps` (500) with K (10) proposals for h
+               "layerwise"   of BiHM: its authors' scheme, an approximation however many `sweeps` there are
         """
-        options = sampler.Options(
-            whole("n", n, 1, sampler.MOST), method, seed, sweeps, K, proposals
-        )
+        options = Options(arguments.whole("n", n, 1, MOST), method, seed, sweeps, K, proposals)
         settled = self.family.settle(options, completing=False)
         return np.asarray(self.family.draw(self.structure, self.params, settled, None, silent).x)
 
@@ -181,6 +177,7 @@ class TrainedMachine:
         x: ArrayLike,
         mask: ArrayLike,
         *,
+        method: str | None = None,
         seed: int = 0,
         sweeps: int | None = None,
         K: int | None = None,
@@ -192,14 +189,15 @@ class TrainedMachine:
         `mask` is true, or 1, where a pixel is observed and stays: (visible,), or (rows, visible). It may
         also be "left", "right", "top" or "bottom", the observed half of an image, or the name of a file.
         What stands in the missing places of `x` does not matter. `sweeps` (500) and K (10) are those of the
-        Markov chain, one for each row.
+        Markov chain, one for each row. method="best" gives the most probable completion that it finds in
+        `sweeps`, by estimates from K (100) samples; "layerwise" is the one of `sample`.
         """
-        known = numbers(x, "x")
+        known = arguments.numbers(x, "x")
         observed = self.observed(mask, len(known) if known.ndim else 0)
         if known.shape[-1:] == observed.shape[-1:]:
             known = np.where(observed, known, 0)
         rows = self._rows(known)
-        options = sampler.Options(len(rows), None, seed, sweeps, K)
+        options = Options(len(rows), method, seed, sweeps, K)
         settled = self.family.settle(options, completing=True)
         given = sampler.Given(rows, observed)
         return np.asarray(self.family.draw(self.structure, self.params, settled, given, silent).x)
@@ -223,19 +221,24 @@ class TrainedMachine:
         `mask` is that of `complete`, with the numbers of bihm-eval given=MASK. Without it NaN in `x` is
         what is missing, and log_p_missing is None: the numbers are those of rows that lack values.
         """
-        need_likelihood(self.family, self.config.model.name)
-        known = numbers(x, "x")
-        if mask is None:
-            seen = known == known  # a NaN is not
-            rows, whole_rows = self._rows(np.where(seen, known, 0)), None
-        else:
-            seen, rows = self.observed(mask, len(known) if known.ndim else 0), self._rows(known)
-            whole_rows = self.estimates(rows, K, seed=seed, split=split, report=report)
-        found = seen_estimates(
-            self.config, self.structure, self.params, rows, seen, whole("K", K, 1, MOST_SAMPLES),
-            seed=self._seed(seed), report=report,
-        )  # fmt: skip
-        return given_of(whole_rows, found)
+        arguments.need_likelihood(self.family, self.config.model.name)
+        known = arguments.numbers(x, "x")
+        seen = known == known if mask is None else self.observed(mask, len(known))
+        rows = self._rows(known if mask is not None else np.where(seen, known, 0))
+        every = None if mask is None else self.estimates(rows, K, seed=seed, split=split)
+        samples = arguments.whole("K", K, 1, MOST_SAMPLES)
+        parts = (self.config, self.structure, self.params, rows, seen, samples)
+        return given_of(every, seen_estimates(*parts, seed=self._seed(seed), report=report))
+
+    def parzen(self, split: str = "test", samples: int = 10_000) -> dict[str, Any]:
+        """The Parzen-window estimate of a split of the run's own data: nats of a density of real numbers.
+
+        That of bihm-eval parzen=true: from so many means of pixels, and from training rows, the anchor.
+        """
+        dataset = load_dataset(self.config.dataset.name, self.config.dataset.path)
+        samples = arguments.whole("samples", samples, 1, MOST_MEANS)
+        parts = (self.family, make_keys(self.config.seed), self.structure, self.params, dataset)
+        return split_density(*parts, arguments.check_split(split), samples, silent)
 
     def posterior(self, x: ArrayLike, K: int = 100, *, seed: int | None = None) -> Posterior:
         """K latents of every row with weights: a weighted sample of the posterior, see `Posterior`.
@@ -244,14 +247,14 @@ class TrainedMachine:
         samples of p(h | x), or for model=bihm to sqrt(w), which makes them samples of p*(h | x). Memory
         grows with K times rows times units. `seed` is by default the run's own.
         """
-        need_likelihood(self.family, self.config.model.name)
-        rows, samples = self._rows(x), whole("K", K, 1, sampler.MOST)
+        arguments.need_likelihood(self.family, self.config.model.name)
+        rows, samples = self._rows(x), arguments.whole("K", K, 1, MOST)
         key = make_keys(self._seed(seed)).test
         power = 0.5 if has_p_star(self.config.model.name) else 1.0
         return weighted_latents(key, self.structure, self.params, rows, samples, power)
 
     def _seed(self, seed: int | None) -> int:
-        return self.config.seed if seed is None else check_seed(seed)
+        return self.config.seed if seed is None else arguments.check_seed(seed)
 
     def _rows(self, x: ArrayLike) -> np.ndarray:
-        return rows_of(x, self.family, self.n_visible)
+        return arguments.rows_of(x, self.family, self.n_visible)
