@@ -108,7 +108,7 @@ def test_two_log_z_is_estimated_once_a_seed(run, monkeypatch):
 METHODS = [
     ("ancestral", {}),
     ("resample", {"proposals": 100}),
-    ("chain", {"sweeps": 3, "K": 2}),
+    pytest.param("chain", {"sweeps": 3, "K": 2}, marks=pytest.mark.long),
     pytest.param("layerwise", {"sweeps": 3, "K": 2}, marks=pytest.mark.long),
 ]
 
@@ -133,6 +133,7 @@ def test_completions_are_those_of_bihm_sample_bit_for_bit(command, run, machine)
         np.testing.assert_array_equal(machine.complete(missing, mask, **settings), file["x"])
 
 
+@pytest.mark.long
 def test_best_completions_are_those_of_bihm_sample_and_better_than_random_ones(
     command, run, machine
 ):
@@ -157,6 +158,7 @@ def test_every_row_has_its_own_mask(machine):
     assert not np.array_equal(got, rows)
 
 
+@pytest.mark.long
 def test_a_completion_is_by_the_runs_own_model():
     """Of p for rws, of p* for bihm: where the two disagree, so do the completions."""
     where = {"init__visible_bias": "constant", "init__weights": "glorot"}

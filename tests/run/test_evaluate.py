@@ -201,6 +201,7 @@ def test_rows_that_lack_values_are_estimated_by_what_is_there(run, tmp_path, cap
         train(tiny(dataset__name="file", dataset__path=str(path)), tmp_path / "new")
 
 
+@pytest.mark.long
 def test_an_import_is_a_dataset_like_any_other(run, tmp_path):
     import_file(rows_of(tmp_path / "rows.npy"), "mine")
     by_name = evaluate(read_run(run), split="test", K=5, dataset="mine")
@@ -222,6 +223,7 @@ def test_files_of_the_same_name_do_not_replace_each_other(run, tmp_path):
     assert evaluate(read_run(run), split="test", K=5, dataset=str(one)) == before
 
 
+@pytest.mark.long
 def test_a_run_finds_its_file_from_any_directory(tmp_path, monkeypatch):
     rows_of(tmp_path / "rows.npy")
     monkeypatch.chdir(tmp_path)
@@ -263,6 +265,7 @@ def test_estimates_say_which_rows_of_a_file_a_split_is(run, tmp_path, capsys):
     assert "cut" not in json.loads((run / "eval-mine-valid-K5.json").read_text())
 
 
+@pytest.mark.long
 def test_pictures_are_made_of_a_file_that_says_its_shape(tmp_path):
     path = str(rows_of(tmp_path / "rows.npy"))
     for shape, name in (([4, 4], "images"), (None, "none")):
