@@ -30,6 +30,7 @@ from bihm.machine.minibatches import binarise
 from bihm.machine.rules import RULES, has_p_star, make_rule
 from bihm.records.results import block_of
 from bihm.run import sampler
+from bihm.run.limits import check_draws
 from bihm.run.parzen import density_blocks
 from bihm.run.sampling_options import Options, settle
 from bihm.run.splits import block_size, estimate_log_z, estimate_split, final_log_z, own_block
@@ -61,6 +62,9 @@ class Helmholtz:
     @property
     def final_words(self) -> str:
         return f", K={self.config.eval.final_K},"
+
+    def check_draws(self, K: Sequence[int | None]) -> None:
+        check_draws(self.config, K)
 
     def machine(self, visible_mean: AnyArray | None) -> HelmholtzMachine:
         config = self.config

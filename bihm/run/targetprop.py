@@ -66,6 +66,9 @@ class TargetProp:
     def final_words(self) -> str:
         return f", {self.config.eval.final_parzen_samples} samples,"
 
+    def check_draws(self, K: Sequence[int | None]) -> None:
+        del K  # which it does not draw
+
     def machine(self, visible_mean: AnyArray | None) -> TargetPropMachine:
         del visible_mean
         config = self.config
