@@ -21,7 +21,7 @@ from bihm.machine.minibatches import ChunkPlan, plan_epoch
 from bihm.machine.optimizer import Optimizer, make_optimizer
 from bihm.machine.training_step import TrainState, init_state
 from bihm.run.families import family_of
-from bihm.run.limits import check_draws, check_steps
+from bihm.run.limits import check_steps
 from bihm.types import Array, Float
 
 MOST_WEIGHTS = 10**9  # larger ones are typing errors, and would fill the memory before they fail
@@ -127,10 +127,11 @@ def make_run(config: Config) -> Run:
     structure, params, optimizer = make_parts(config, mean)
     plan = plan_epoch(len(dataset.train), config.batch_size, LONGEST_CHUNK)
     check_steps(config, phases(config), plan.steps_per_epoch)
-    check_draws(config, phases(config))
+    family = family_of(config)
+    family.check_draws([phase.K for phase in phases(config)])
     every = config.eval.every or _evaluation_period(config, dataset, plan)
     keys = make_keys(config.seed)
-    return Run(config, family_of(config), dataset, structure, params, optimizer, plan, keys, every)
+    return Run(config, family, dataset, structure, params, optimizer, plan, keys, every)
 
 
 def make_keys(seed: int) -> Keys:

@@ -29,7 +29,7 @@ def sandwich_rows(
 
     Arrays of the host: rows as uint8 (rows, visible), estimates (rows,), nats, float64.
     """
-    key = make_keys(machine.config.seed if seed is None else check_seed(seed)).pictures
+    key = make_keys(machine.config.seed if seed is None else check_seed(seed)).sandwich
     block = own_block(machine.config, K)
     height = min(rows, max(1, TILE // block))
 

@@ -20,6 +20,7 @@ from bihm.machine.targetprop.training import Noise, targetprop
 from bihm.run import sampler
 from bihm.run import targetprop_tiles as tiles
 from bihm.run.parzen import density_blocks, levels, path_block
+from bihm.run.sampling_options import Options, settle_means
 from bihm.types import AnyArray, Array, Float, PRNGKey, Rows
 
 RUNAWAY = 100.0  # mean over units of (h_l - g_{l+1}(h_{l+1}))^2; at the start it is below 1
@@ -64,6 +65,9 @@ class TargetProp:
     @property
     def final_words(self) -> str:
         return f", {self.config.eval.final_parzen_samples} samples,"
+
+    def check_draws(self, K: Sequence[int | None]) -> None:
+        del K  # which it does not draw
 
     def machine(self, visible_mean: AnyArray | None) -> TargetPropMachine:
         del visible_mean
@@ -192,14 +196,14 @@ class TargetProp:
         options = {"variance": self.variance, "rounds": rounds, "how": self.sampling}
         return tiles.generate(key, structure, params, samples, report, **options)
 
-    def settle(self, options: sampler.Options, completing: bool) -> sampler.Options:
-        return sampler.settle_means(options, completing)
+    def settle(self, options: Options, completing: bool) -> Options:
+        return settle_means(options, completing)
 
     def draw(
         self,
         structure: Structure,
         params: Params,
-        options: sampler.Options,
+        options: Options,
         given: sampler.Given | None,
         report: Report,
     ) -> sampler.Drawn:
