@@ -108,7 +108,7 @@ def test_two_log_z_is_estimated_once_a_seed(run, monkeypatch):
 METHODS = [
     ("ancestral", {}),
     ("resample", {"proposals": 100}),
-    ("chain", {"sweeps": 3, "K": 2}),
+    pytest.param("chain", {"sweeps": 3, "K": 2}, marks=pytest.mark.long),
 ]
 
 
@@ -140,6 +140,7 @@ def test_every_row_has_its_own_mask(machine):
     assert not np.array_equal(got, rows)
 
 
+@pytest.mark.long
 def test_a_completion_is_by_the_runs_own_model():
     """Of p for rws, of p* for bihm: where the two disagree, so do the completions."""
     where = {"init__visible_bias": "constant", "init__weights": "glorot"}

@@ -1,5 +1,6 @@
 """What turns a gradient into a step: the optimiser, its learning rate, penalties and the average."""
 
+from functools import cache
 from typing import NamedTuple
 
 import jax
@@ -55,6 +56,7 @@ class Optimizer(NamedTuple):
     average: float | None  # decay of the exponential average of the parameters
 
 
+@cache  # as `make_rule`
 def make_optimizer(
     name: str, *, clip: float | None, l1: float, l2: float, average: float | None = None
 ) -> Optimizer:

@@ -8,7 +8,7 @@ between stochastic layers.
 
 import inspect
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -138,6 +138,7 @@ def has_p_star(name: str) -> bool:
     return name in RULES and RULES[name].has_p_star
 
 
+@cache  # the same function for the same options: what is compiled with it can be used again
 def make_rule(name: str, *, K: int, **options: Any) -> Rule:
     """The rule of this name with its options; those that it does not have are left out."""
     spec = RULES[name]

@@ -32,7 +32,7 @@ from bihm.records.results import block_of
 from bihm.run import sampler
 from bihm.run.parzen import density_blocks
 from bihm.run.splits import block_size, estimate_log_z, estimate_split, final_log_z, own_block
-from bihm.types import AnyArray, Array, Float, PRNGKey, Rows
+from bihm.types import AnyArray, Array, Float, PRNGKey
 
 DREAMS = 64
 MEANS_AT_ONCE = 1000
@@ -80,8 +80,7 @@ class Helmholtz:
         name = options.pop("name")
         return make_rule(name, K=K, **{k: v for k, v in options.items() if v is not None})
 
-    def see(self, key: PRNGKey, rows: Rows, grey: bool) -> Float[Array, "rows visible"]:
-        return binarise(key, rows, grey)
+    see = staticmethod(binarise)
 
     def fixed_rows(self, rows: np.ndarray, split: str, grey: bool) -> np.ndarray:
         return fixed_bits(rows, split) if grey else rows

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import asdict
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -32,6 +33,8 @@ from bihm.signals import StopRequest
 
 SECONDS_BETWEEN_LINES = 2.0
 
+# The jobs of a sweep run in one process, and most need the same program: it is traced and compiled once.
+_kept_chunk = lru_cache(maxsize=4)(make_chunk)
 _copy = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))  # one dispatch for all arrays
 
 
@@ -126,7 +129,7 @@ class TrainingLoop:
 
     def _compile(self, K: int) -> Chunk:
         run = self.run
-        return make_chunk(
+        return _kept_chunk(
             run.structure,
             run.family.loss(K),
             run.optimizer,

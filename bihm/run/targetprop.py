@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any, ClassVar
 
 import jax
@@ -25,6 +25,11 @@ from bihm.types import AnyArray, Array, Float, PRNGKey, Rows
 RUNAWAY = 100.0  # mean over units of (h_l - g_{l+1}(h_{l+1}))^2; at the start it is below 1
 SHOWN, COMPLETED = 64, 32
 CHAIN_SWEEPS, INPAINT_SWEEPS = 100, 20
+
+
+@cache  # as `make_rule`
+def _loss(inference: Inference, noise: Noise) -> Loss:
+    return partial(targetprop, inference=inference, noise=noise)
 
 
 class TargetProp:
@@ -71,9 +76,10 @@ class TargetProp:
 
     def loss(self, K: int) -> Loss:
         del K
-        return partial(targetprop, inference=self.inference, noise=self.noise)
+        return _loss(self.inference, self.noise)
 
-    def see(self, key: PRNGKey, rows: Rows, grey: bool) -> Float[Array, "rows visible"]:
+    @staticmethod
+    def see(key: PRNGKey, rows: Rows, grey: bool) -> Float[Array, "rows visible"]:
         del key
         return rows.astype(jnp.float32) / (255 if grey else 1)
 

@@ -59,6 +59,7 @@ def cost(cwd, *arguments):
     return processor_seconds() - before
 
 
+@pytest.mark.long
 def test_help_and_errors_take_little_more_than_hydra_does(tmp_path):
     hydra = ("-c", "import hydra.main")
     answers = [("-m", "bihm.cli.train", *words) for words, _ in (ANSWERS[0], ANSWERS[-1])]

@@ -121,6 +121,7 @@ def test_3_p_star_is_a_bound_and_its_normaliser_is_estimated_without_bias(p, q):
         assert z.stderr < 0.02
 
 
+@pytest.mark.long
 def test_ess_converges_to_its_exact_value():
     machine = tiny_machine(scale=0.25)  # the fourth moment of w must be tame for p's ESS
     truth = exact(machine)

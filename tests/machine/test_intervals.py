@@ -63,6 +63,7 @@ def test_pooled_estimates_are_those_of_all_samples():
 TIMES, REPEATS, ROWS, K, OUTER = 200, 3, 40, 30, 40
 
 
+@pytest.mark.long
 def test_intervals_of_95_percent_hold_the_truth_in_90_to_99_of_100():
     """200 times: 40 rows drawn anew, three seeds each, against the mean of log p over all states.
 

@@ -109,6 +109,7 @@ def test_a_nade_walks_right_where_its_exponentials_would_leave_their_range():
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
 
 
+@pytest.mark.long
 def test_both_forms_of_a_nade_walk_have_the_same_derivative(monkeypatch):
     structure, params = nnx.split(layer_of("nade"), nnx.Param)
     h, y = bits(UNITS)[:, None, :], bits(INPUTS)[None, :, :]

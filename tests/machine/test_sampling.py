@@ -135,7 +135,12 @@ def joint_index(chain):
 
 @pytest.mark.parametrize(
     ("samples", "observed", "moves"),
-    [(1, NOTHING, "x"), (K, EVERYTHING, "h"), (K, NOTHING, "both"), (K, SOME, "both")],
+    [
+        pytest.param(1, NOTHING, "x", marks=pytest.mark.long),
+        pytest.param(K, EVERYTHING, "h", marks=pytest.mark.long),
+        (K, NOTHING, "both"),
+        (K, SOME, "both"),
+    ],
 )
 def test_7_moves_leave_pi_invariant(machine, truth, moved, samples, observed, moves):
     """In equilibrium before a sweep, in equilibrium after it: jointly in x, h and h'."""
@@ -192,6 +197,7 @@ def test_a_chain_in_parts_is_the_chain_in_one(machine, moved):
     assert not np.array_equal(whole.x, start.x)
 
 
+@pytest.mark.long
 def test_keys_are_used_once(machine):
     def everything(a, b, c, d):
         x, _ = ancestral(a, machine, 2)
@@ -231,7 +237,7 @@ class Target(NamedTuple):
 
 
 NADE = [pytest.param(("nade", replicas), marks=pytest.mark.long) for replicas in (1, 2)]
-TARGETS = [("sbn", 1), ("darn", 1), ("darn", 2), *NADE]
+TARGETS = [("sbn", 1), pytest.param(("darn", 1), marks=pytest.mark.long), ("darn", 2), *NADE]
 BACKWARDS = np.arange(VISIBLE)[::-1]
 
 

@@ -48,6 +48,7 @@ def test_log_p_lies_between_the_two_in_expectation(K, block):
     assert above.mean() > SIGMAS * error(above)
 
 
+@pytest.mark.long
 def test_the_gap_closes_as_k_grows():
     machine = tiny_machine(visible=VISIBLE, sizes=[3, 2], scale=1.0)
     found = [dreams(machine, K, 8) for K in (2, 16, 128)]

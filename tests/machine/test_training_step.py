@@ -111,6 +111,7 @@ def test_no_gradient_is_paid_for_that_is_zero():
     assert sum(flops) == p + q
 
 
+@pytest.mark.long
 def test_bfloat16_is_in_the_products_and_nowhere_else():
     structure, params = split(tiny_machine())
     optimizer = make_optimizer("adam", clip=None, l1=0.0, l2=0.0)

@@ -56,6 +56,7 @@ def decompress(content):
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 14), reason="it has a packing of its own")
+@pytest.mark.long
 def test_programs_of_another_packing_are_kept_beside_these(tmp_path):
     """As after a step to Python 3.14: jax would neither read nor replace those of the Python before."""
     (tmp_path / "compression").mkdir()

@@ -33,6 +33,7 @@ def test_places_are_listed_in_order_and_changes_told(tmp_path, caplog):
         assert note_place(tmp_path, one, fresh=False) == [one]
 
 
+@pytest.mark.long
 def test_a_run_that_moves_says_so_and_its_results_list_both_places(tmp_path, monkeypatch, caplog):
     here = runtime.arithmetic("f32")
     with monkeypatch.context() as patch:

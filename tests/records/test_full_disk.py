@@ -93,7 +93,8 @@ def full(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "n"),
     [
-        *(("config.yaml", 1), ("metrics.jsonl", 3)),
+        ("metrics.jsonl", 3),
+        pytest.param("config.yaml", 1, marks=pytest.mark.long),
         pytest.param("tfevents.1", 9, marks=pytest.mark.long),
         pytest.param("results.json", 1, marks=pytest.mark.long),
         pytest.param("tfevents.0", 1, marks=pytest.mark.long),

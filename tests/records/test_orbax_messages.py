@@ -50,6 +50,7 @@ def test_the_tasks_of_others_are_heard(caplog, error):
     assert "mine" in line
 
 
+@pytest.mark.long
 def test_an_array_that_finds_its_loop_closed_is_not_heard_and_others_are(monkeypatch):
     heard = []
     monkeypatch.setattr("sys.unraisablehook", lambda failure: heard.append(str(failure.exc_value)))

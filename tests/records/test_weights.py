@@ -259,6 +259,7 @@ def test_a_saved_configuration_goes_to_a_dictionary_and_back():
             from_dict(plain)
 
 
+@pytest.mark.long
 def test_another_dataset_may_be_asked_for(exported, tmp_path):
     np.save(tmp_path / "mine.npy", np.eye(16, dtype=np.uint8))
     trained = read_weights(exported / "weights.safetensors")

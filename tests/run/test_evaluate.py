@@ -164,6 +164,7 @@ def test_what_is_missing_has_a_probability_given_what_is_seen(run, tmp_path, cap
     assert "given goes with one K" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_an_import_is_a_dataset_like_any_other(run, tmp_path):
     import_file(rows_of(tmp_path / "rows.npy"), "mine")
     by_name = evaluate(read_run(run), split="test", K=5, dataset="mine")
@@ -185,6 +186,7 @@ def test_files_of_the_same_name_do_not_replace_each_other(run, tmp_path):
     assert evaluate(read_run(run), split="test", K=5, dataset=str(one)) == before
 
 
+@pytest.mark.long
 def test_a_run_finds_its_file_from_any_directory(tmp_path, monkeypatch):
     rows_of(tmp_path / "rows.npy")
     monkeypatch.chdir(tmp_path)
@@ -226,6 +228,7 @@ def test_estimates_say_which_rows_of_a_file_a_split_is(run, tmp_path, capsys):
     assert "cut" not in json.loads((run / "eval-mine-valid-K5.json").read_text())
 
 
+@pytest.mark.long
 def test_pictures_are_made_of_a_file_that_says_its_shape(tmp_path):
     path = str(rows_of(tmp_path / "rows.npy"))
     for shape, name in (([4, 4], "images"), (None, "none")):

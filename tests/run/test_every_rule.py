@@ -13,6 +13,9 @@ from bihm.machine.rules import RULES, Info, make_rule
 from bihm.run.train import train
 
 every_rule = pytest.mark.parametrize("name", RULES)
+one_here = pytest.mark.parametrize(  # the others are long
+    "name", ["bihm", *(pytest.param(n, marks=pytest.mark.long) for n in RULES if n != "bihm")]
+)
 X = jnp.asarray(np.random.default_rng(0).integers(0, 2, (7, VISIBLE)), jnp.float32)
 
 
@@ -24,7 +27,7 @@ def test_no_key_is_used_twice(name):
         jax.jit(lambda key: rule(key, bind(structure, params), X))(jax.random.key(0))
 
 
-@every_rule
+@one_here
 def test_it_tells_the_estimates_of_each_row(name):
     structure, params = split(tiny_machine())
     rule = make_rule(name, K=5)

@@ -141,6 +141,7 @@ def test_rows_of_a_table_that_was_cut_are_told_and_kept(command, runs, tmp_path)
     assert "cut 80/10/10" in json.loads((tmp_path / "m.json").read_text())["cut"]
 
 
+@pytest.mark.long
 def test_another_mixture_does_not_take_the_place_of_one(command, runs, tmp_path):
     a, b = runs
     assert command(f"run={a},{b}", "K=5", f"out={tmp_path}")[0] == 0
@@ -157,6 +158,7 @@ def table(path, seed):
     return str(path)
 
 
+@pytest.mark.long
 def test_machines_of_other_data_are_refused_in_one_line(command, runs, tmp_path):
     a, b = runs
     on = {"batch_size": 10, "epochs": 1, "dataset__name": "file"}

@@ -115,6 +115,7 @@ def test_lower_limits_change_nothing_in_a_finished_run(uninterrupted, tmp_path):
     assert (run / "config.yaml").read_text() == (uninterrupted[0] / "config.yaml").read_text()
 
 
+@pytest.mark.long
 def test_an_interrupted_run_cannot_have_been_shorter(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         StopAt(patch, 16)
@@ -131,6 +132,7 @@ def test_an_interrupted_run_cannot_have_been_shorter(tmp_path, monkeypatch):
     assert train(tiny(**EACH_EPOCH), tmp_path)["train"]["epochs"] == 4
 
 
+@pytest.mark.long
 def test_a_phase_that_has_ended_keeps_its_limits(tmp_path):
     def config(first, last):
         return tiny(optim__phases=[PhaseConfig(epochs=first), PhaseConfig(epochs=last)])

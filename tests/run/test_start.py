@@ -9,9 +9,10 @@ import jax
 import numpy as np
 import pytest
 from compiled_programs import COMPILED
-from small_run import tiny
+from small_run import numbers, tiny
 
 from bihm.records.checkpoint import Checkpoints
+from bihm.run import loop
 from bihm.run.build import Keys, make_keys
 from bihm.run.train import train
 
@@ -30,7 +31,7 @@ def tell(*_):
     print(json.dumps(facts))
     sys.stdout.flush()
     os._exit(0)
-loop.make_chunk = lambda *_, **__: tell
+loop._kept_chunk = lambda *_, **__: tell
 bihm.cli.train.main()
 """
 
@@ -70,6 +71,23 @@ def test_the_keys_of_a_run_are_split_from_its_seed(seed):
     expected = jax.random.key_data(jax.random.split(jax.random.key(seed), len(Keys._fields)))
     for key, words in zip(make_keys(seed), expected, strict=True):
         np.testing.assert_array_equal(jax.random.key_data(key), words)
+
+
+@pytest.mark.parametrize("model", ["rws", pytest.param("targetprop", marks=pytest.mark.long)])
+def test_the_next_run_of_a_process_traces_no_training_step_again(model, tmp_path):
+    """Another seed and another rate are the same program; another penalty is another one."""
+    changes = {"model__name": model, "epochs": 1, "optim__name": "sgd"}
+    if model == "targetprop":
+        changes |= {"eval__parzen_samples": 20, "eval__final_parzen_samples": 20}
+    train(tiny(**changes, optim__lr=1e-3), tmp_path / "a")
+    before = loop._kept_chunk.cache_info()
+    other = train(tiny(**changes, optim__lr=1e-2, seed=1), tmp_path / "b")
+    after = loop._kept_chunk.cache_info()
+    assert (after.hits, after.misses) == (before.hits + 1, before.misses)
+    train(tiny(**changes, optim__l1=1e-3), tmp_path / "c")
+    assert loop._kept_chunk.cache_info().misses == before.misses + 1
+    loop._kept_chunk.cache_clear()  # as alone in its process
+    assert numbers(train(tiny(**changes, optim__lr=1e-2, seed=1), tmp_path / "d")) == numbers(other)
 
 
 def test_orbax_is_imported_while_the_device_works(tmp_path, monkeypatch):

@@ -37,6 +37,7 @@ def test_a_run_starts_from_the_best_of_another(uninterrupted, tmp_path, monkeypa
     assert load(tmp_path / "run" / "config.yaml").init["from"].startswith("/")
 
 
+@pytest.mark.long
 def test_an_average_starts_there_too_and_the_optimiser_anew(uninterrupted, tmp_path):
     train(starting(uninterrupted[0], optim__average=0.9, optim__lr=1e-3), tmp_path / "run")
     assert int(saved(tmp_path / "run").latest.step) == 20
@@ -87,6 +88,7 @@ def test_once_there_is_a_checkpoint_the_source_need_not_exist(uninterrupted, tmp
     assert_started_from(tmp_path / "run", uninterrupted[0])
 
 
+@pytest.mark.long
 def test_without_a_checkpoint_another_source_of_that_name_is_noticed(
     uninterrupted, tmp_path, monkeypatch
 ):

@@ -135,7 +135,11 @@ def test_a_run_that_ends_far_below_the_plateau_says_so(tmp_path, caplog):
             "lower optim.l2 (now 1e+38), which alone breaks",
             marks=pytest.mark.long,
         ),
-        ({"optim__lr": 1e30, "optim__l2": 1e-5}, "; lower optim.lr (now 1e+30) or set optim.clip"),
+        pytest.param(
+            {"optim__lr": 1e30, "optim__l2": 1e-5},
+            "; lower optim.lr (now 1e+30) or set optim.clip",
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_a_run_that_a_penalty_blew_up_says_which(tmp_path, changes, advice):

@@ -172,6 +172,7 @@ def test_what_makes_no_sense_is_refused_in_a_line(trained, call, error, words):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.long
 def test_a_run_whose_targets_run_away_ends_with_a_clear_word(tmp_path):
     config = small(noise_h=0.0, alpha=0.0, N=30)
     config.optim.name, config.optim.lr = "adam", 0.5

@@ -76,6 +76,7 @@ def test_results_have_the_promised_form(finished):
     assert test["log_p_star"]["sem"] == pytest.approx(sem)
 
 
+@pytest.mark.long
 def test_rws_has_no_p_star(tmp_path):
     results = train(tiny(model__name="rws", epochs=1), tmp_path / "run")
     assert list(results["test"]) == ["examples", "K", "log_p", "ess_p", "high_k_hat_p"]
@@ -174,7 +175,7 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "stops", [[1, 2, 1], [30], *(pytest.param(s, marks=pytest.mark.long) for s in ([3], [5]))]
+    "stops", [[1, 2, 1], *(pytest.param(s, marks=pytest.mark.long) for s in ([30], [3], [5]))]
 )
 def test_an_interrupted_run_goes_on_bit_for_bit(tmp_path, monkeypatch, whole, stops):
     """In the middle of epochs, at their end, in estimates on the way and at the end, several times."""

@@ -131,6 +131,7 @@ def test_a_search_reads_valid_alone_and_puts_the_best_first(uninterrupted, tmp_p
     assert found["not_run"] == [["K=9"]]
 
 
+@pytest.mark.long
 def test_what_a_search_is_to_try_has_a_place_and_words_of_its_own():
     for name, plan in jobs.recorded(search.PLAN).items():
         found = search.jobs_of(Path("runs"), name, plan)
