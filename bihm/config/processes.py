@@ -10,7 +10,7 @@ from bihm.errors import ConfigError
 LAUNCHERS = {
     "SLURM": ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
     "Open MPI": ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
-    "submitit": ("SUBMITIT_LOCAL_NTASKS", "SUBMITIT_LOCAL_GLOBALRANK"),
+    "submitit": ("SUBMITIT_LOCAL_NTASKS", "SUBMITIT_LOCAL_GLOBALID"),
 }
 FINDS_ITS_COORDINATOR = ("SLURM", "Open MPI")  # jax asks these
 
@@ -35,6 +35,8 @@ def find_place(given: DistributedConfig) -> Place:
     found = _of_launcher()
     processes = given.processes if given.processes is not None else found.processes
     process = given.process if given.process is not None else found.process
+    if given.processes is None and found is ALONE and given != DistributedConfig():
+        raise ConfigError("distributed.processes=N is missing: how many processes there are")
     if processes == 1:
         return ALONE
     if given.process is None and found is ALONE:

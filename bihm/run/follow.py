@@ -1,5 +1,6 @@
 """What a process does that is not the first of its run: it computes with the others, and writes nothing."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,13 @@ def same_work(run: Run) -> dict[str, str]:
     return {"command": digest_text(to_dict(run.config)), "rows": digest_arrays(rows)}
 
 
+def _check_same(first: dict[str, str], here: dict[str, str], dataset: str) -> None:
+    if first["command"] != here["command"]:
+        raise ConfigError("this process was given another command than the first one of its run")
+    if first["rows"] != here["rows"]:
+        raise DataError(f"{dataset}: other rows than the first process of this run has")
+
+
 def follow(run: Run, directory: Path) -> dict[str, Any]:
     """Train with the first process, which has claimed the directory, and return its results.
 
@@ -41,15 +49,12 @@ def follow(run: Run, directory: Path) -> dict[str, Any]:
     if begins["finished"] is not None:
         finished: dict[str, Any] = begins["finished"]
         return finished
-    here = same_work(run)
-    if begins["work"]["command"] != here["command"]:
-        raise ConfigError("this process was given another command than the first one of its run")
-    if begins["work"]["rows"] != here["rows"]:
-        raise DataError(
-            f"{run.config.dataset.name}: other rows than the first process of this run has"
-        )
-    with stop_request() as stop, in_step(lambda status, reason: None):
-        checkpoints = Checkpoints(directory, run.config, read_only=True)
+    with (
+        stop_request() as stop,
+        closing(Checkpoints(directory, run.config, read_only=True)) as checkpoints,
+        in_step(lambda status, reason: None),
+    ):
+        _check_same(begins["work"], same_work(run), run.config.dataset.name)
         state = first_state(run)
         start = checkpoints.restore(state) or Checkpoint(state, state, {})
         nobody: Any = Silence()
@@ -57,5 +62,4 @@ def follow(run: Run, directory: Path) -> dict[str, Any]:
         params = evaluated_params(loop.train())
         run.family.results(run.keys, run.structure, params, run.fixed_rows, loop.heed_signals)
         results: dict[str, Any] = from_first(None)
-        checkpoints.close()
     return results

@@ -1,7 +1,9 @@
 """Two processes over the loopback interface train one run: as one would, and when one of them goes."""
 
+import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -18,9 +20,43 @@ WORDS = [
     *("eval.final_K=15", "eval.z_outer=20", "eval.final_z_outer=300", "eval.z_inner=5"),
     *("checkpoint.every_seconds=0", "hydra.run.dir=run"),
 ]
-SOON = 100  # seconds, on a busy machine; a heartbeat is missed after 30
+SOON = 300  # seconds, on a busy machine; a heartbeat is missed after 30
 ENDED = "another process of this run has ended; the same command goes on from the last checkpoint"
+PROGRAM = [sys.executable, "-m", "bihm.cli.train"]
 QUIET = dict.fromkeys(("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "XLA_FLAGS"), "")
+ENVIRONMENT = os.environ | QUIET | {"BIHM_CACHE": str(COMPILED / "cli")}
+FIRST_PORT, PORTS = 61440, 4096  # of those that jax makes of the number of a job
+
+
+def free_job():
+    """The number of a job whose port is free."""
+    for job in random.sample(range(PORTS), PORTS):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", FIRST_PORT + job))
+            return job
+    raise AssertionError("no port is free")
+
+
+def slurm():
+    """What srun tells two tasks on this machine."""
+    return {
+        "SLURM_JOB_ID": str(free_job()),
+        "SLURM_STEP_NODELIST": "localhost",
+        "SLURM_STEP_NUM_TASKS": "2",
+        "SLURM_NTASKS": "2",
+        "SLURM_PROCID": "{}",
+        "SLURM_LOCALID": "{}",
+    }
+
+
+def open_mpi():
+    """What mpirun tells two processes on this machine."""
+    return {
+        "OMPI_MCA_orte_hnp_uri": f"{free_job() * 4096}.0;tcp://127.0.0.1:9",
+        "OMPI_COMM_WORLD_SIZE": "2",
+        "OMPI_COMM_WORLD_RANK": "{}",
+        "OMPI_COMM_WORLD_LOCAL_RANK": "{}",
+    }
 
 
 def free_port():
@@ -29,19 +65,22 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def start(folder, *words, processes=2):
+def start(folder, *words, processes=2, environment=None):
     """The processes of one command, the first one first; their output goes to files."""
     port, started = free_port(), []
     for i in range(processes):
         several = [f"distributed.coordinator=127.0.0.1:{port}", f"distributed.process={i}"]
         several += [f"distributed.processes={processes}"]
+        if environment is not None:  # of a launcher, which jax asks
+            several = []
         with (folder / f"out{i}").open("w") as out, (folder / f"err{i}").open("w") as err:
             started.append(
                 subprocess.Popen(
-                    [sys.executable, "-m", "bihm.cli.train", *WORDS, *words]
-                    + several * (processes > 1),
+                    [*PROGRAM, *WORDS, *(word.format(i) for word in words), *several]
+                    if processes > 1
+                    else [*PROGRAM, *WORDS, *words],
                     cwd=folder,
-                    env=os.environ | QUIET | {"BIHM_CACHE": str(COMPILED / "cli")},
+                    env=ENVIRONMENT | {k: v.format(i) for k, v in (environment or {}).items()},
                     stdout=out,
                     stderr=err,
                 )
@@ -80,28 +119,26 @@ def close(ours, theirs):
     return abs(ours["mean"] - theirs["mean"]) < theirs["sem"] / 100
 
 
-def test_two_processes_end_as_one_and_the_first_one_writes(tmp_path):
-    results = []
-    for processes in (1, 2):
-        folder = tmp_path / str(processes)
-        folder.mkdir()
-        assert codes(start(folder, "epochs=4", processes=processes)) == [0] * processes
-        results.append(json.loads((folder / "run/results.json").read_text()))
-    one, two = results
+@pytest.mark.parametrize("launcher", [slurm, open_mpi])
+def test_two_processes_end_as_one_and_the_first_one_writes(launcher, uninterrupted, tmp_path):
+    """Found without an argument, in default folders: the first one's is that of both."""
+    assert codes(start(tmp_path, "epochs=4", "eval.every=1", environment=launcher())) == [0, 0]
+    two = json.loads((tmp_path / "run/results.json").read_text())
     assert two["arithmetic"][0]["devices"] == 2
     for split in ("valid", "test"):
-        assert close(two[split]["log_p"], one[split]["log_p"])
-        assert close(two[split]["log_p_star"], one[split]["log_p_star"])
-    assert "best epoch" in (tmp_path / "2/out0").read_text()
-    lines = (tmp_path / "2/out1").read_text().splitlines()
+        for name in ("log_p", "log_p_star"):
+            assert close(two[split][name], uninterrupted[1][split][name])
+    assert "best epoch" in (tmp_path / "out0").read_text()
+    lines = (tmp_path / "out1").read_text().splitlines()
     assert [line for line in lines if not line.startswith("[Gloo]")] == []
-    assert len(list((tmp_path / "2/run").glob("events.out.tfevents.1*"))) == 1
-    assert sorted(path.name for path in (tmp_path / "2").iterdir()) == [
-        *("err0", "err1", "out0", "out1", "run")
-    ]
-    again = start(tmp_path / "2", "epochs=4")  # finished: both say so, and nothing is done
+    assert len(list((tmp_path / "run").glob("events.out.tfevents.1*"))) == 1
+    written = sorted(path.name for path in tmp_path.iterdir())
+    assert written == ["err0", "err1", "out0", "out1", "run"]
+    again = start(
+        tmp_path, "epochs=4", "eval.every=1", environment=launcher()
+    )  # finished: nothing is done
     assert codes(again) == [0, 0]
-    assert "has finished already" in (tmp_path / "2/out0").read_text()
+    assert "has finished already" in (tmp_path / "out0").read_text()
 
 
 @pytest.mark.parametrize(
@@ -150,25 +187,14 @@ def test_a_signal_to_one_stops_both_at_the_same_step(tmp_path):
 
 
 def test_processes_of_different_commands_do_not_train_together(tmp_path):
-    port = free_port()
-    started = [
-        subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "bihm.cli.train",
-                *WORDS,
-                f"seed={i}",
-                f"distributed.process={i}",
-            ]
-            + [f"distributed.coordinator=127.0.0.1:{port}", "distributed.processes=2"],
-            cwd=tmp_path,
-            env=os.environ | QUIET | {"BIHM_CACHE": str(COMPILED / "cli")},
-            stdout=subprocess.DEVNULL,
-            stderr=(tmp_path / f"err{i}").open("w"),
-        )
-        for i in range(2)
-    ]
-    assert codes(started) == [75, 2]
-    told = "bihm-train: this process was given another command than the first one of its run"
-    assert said(tmp_path, "err1") == [told]
+    assert codes(start(tmp_path, "seed={}")) == [75, 2]
+    told = "this process was given another command than the first one of its run"
+    assert said(tmp_path, "err1")[-1] == f"bihm-train: {told}"
+
+
+def test_what_ends_the_first_one_before_it_begins_is_told_by_both(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/results.json").write_text("{}")
+    assert codes(start(tmp_path)) == [2, 2]
+    for name in ("err0", "err1"):
+        assert "holds the results of a run but not its config.yaml" in said(tmp_path, name)[-1]
