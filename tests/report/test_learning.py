@@ -25,7 +25,11 @@ def drawn(monkeypatch):
 
 def with_curve(values, every=1, **changes):
     records = [
-        {"epoch": float(every * (i + 1)), "valid/log_p": v, "valid/log_p_tilde_star": v and v - 1}
+        {
+            "epoch": float(every * (i + 1)),
+            "valid/log_p": v,
+            "valid/log_p_tilde_star": None if v is None else v - 1,
+        }
         for i, v in enumerate(values)
     ]
     return run(**changes)._replace(directory=Path("a"), records=records)
