@@ -34,6 +34,8 @@ class Keys(NamedTuple):
     test: PRNGKey
     log_z: PRNGKey
     pictures: PRNGKey
+    sandwich: PRNGKey
+    given: PRNGKey
 
 
 class Limit(NamedTuple):
@@ -73,6 +75,9 @@ class Family(Protocol):
     @property
     def final_words(self) -> str:
         """What of the final estimates a person should know while they are made, as `, K=1000,`."""
+
+    def check_draws(self, K: Sequence[int | None]) -> None:
+        """ConfigError for steps that need more random numbers than a key has; K of each phase."""
 
     def machine(self, visible_mean: AnyArray | None) -> nnx.Module:
         """The machine with its initial parameters; the same ones each time."""

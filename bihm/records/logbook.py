@@ -102,14 +102,8 @@ class Logbook:
     def text(self, step: int, tag: str, markdown: str) -> None:
         """A text that TensorBoard renders as Markdown."""
         from tensorboard.plugins.text import metadata
-        from tensorboard.util import tensor_util
 
-        value = {
-            "tag": tag,
-            "metadata": metadata.create_summary_metadata(None, None),
-            "tensor": tensor_util.make_tensor_proto(np.array([markdown], dtype=object)),
-        }
-        _append(self._events, _event(step, summary={"value": [value]}))
+        self._value(step, tag, metadata.create_summary_metadata(None, None), markdown)
 
     def hparams(self, config: Mapping[str, Any]) -> None:
         """The configuration as columns of the HPARAMS tab, one row a run.
@@ -143,6 +137,26 @@ class Logbook:
         }
         event = _event(step, summary={"value": [*_points(metrics), end]})
         _replace_event_file(self._directory / END, event)
+
+    def bands(self, title: str, edges: Mapping[str, tuple[str, str]]) -> None:
+        """Charts under Custom Scalars: each curve in a band between two others, all named by their tags."""
+        from tensorboard.plugins.custom_scalar import layout_pb2, metadata
+
+        charts = [
+            {"title": tag, "margin": {"series": [{"value": tag, "lower": low, "upper": high}]}}
+            for tag, (low, high) in edges.items()
+        ]
+        layout = layout_pb2.Layout(category=[{"title": title, "chart": charts}])
+        about = metadata.create_summary_metadata()
+        self._value(0, metadata.CONFIG_SUMMARY_TAG, about, layout.SerializeToString())
+
+    def _value(self, step: int, tag: str, metadata: Any, content: str | bytes) -> None:
+        """Something for a plugin of TensorBoard's, which `metadata` names."""
+        from tensorboard.util import tensor_util
+
+        tensor = tensor_util.make_tensor_proto(np.array([content], dtype=object))
+        value = {"tag": tag, "metadata": metadata, "tensor": tensor}
+        _append(self._events, _event(step, summary={"value": [value]}))
 
     def close(self) -> None:
         """Close the files; a second call does nothing."""

@@ -30,7 +30,9 @@ from bihm.machine.minibatches import binarise
 from bihm.machine.rules import RULES, has_p_star, make_rule
 from bihm.records.results import block_of
 from bihm.run import sampler
+from bihm.run.limits import check_draws
 from bihm.run.parzen import density_blocks
+from bihm.run.sampling_options import Options, settle
 from bihm.run.splits import block_size, estimate_log_z, estimate_split, final_log_z, own_block
 from bihm.types import AnyArray, Array, Float, PRNGKey
 
@@ -60,6 +62,9 @@ class Helmholtz:
     @property
     def final_words(self) -> str:
         return f", K={self.config.eval.final_K},"
+
+    def check_draws(self, K: Sequence[int | None]) -> None:
+        check_draws(self.config, K)
 
     def machine(self, visible_mean: AnyArray | None) -> HelmholtzMachine:
         config = self.config
@@ -186,14 +191,14 @@ class Helmholtz:
         sources = {"parzen": np.concatenate(means)[:samples]}
         return density_blocks(sources, rows, splits, samples, report)
 
-    def settle(self, options: sampler.Options, completing: bool) -> sampler.Options:
-        return sampler.settle(options, self.config, completing)
+    def settle(self, options: Options, completing: bool) -> Options:
+        return settle(options, self.config, completing)
 
     def draw(
         self,
         structure: Structure,
         params: Params,
-        options: sampler.Options,
+        options: Options,
         given: sampler.Given | None,
         report: Report,
     ) -> sampler.Drawn:

@@ -12,7 +12,8 @@ from bihm.records.pictures import GAP_GREY, Picture, animation, sample_grid
 from bihm.records.run_files import place
 from bihm.run.load import read_run
 from bihm.run.masks import Layout
-from bihm.run.sampler import Given, Options
+from bihm.run.sampler import Given
+from bihm.run.sampling_options import Options
 from bihm.run.trained import TrainedMachine
 
 BETWEEN_TRIPLES = 4  # drawn pixels; within one there is a line of one pixel
@@ -39,7 +40,8 @@ def sample(
     or into the file or folder `out`.
 
     With a `mask`, the observed half of an image or a file of bits, complete rows of a split and write
-    `samples-inpaint.npz`: the completed rows `x`, the rows themselves `data`, and `observed`. With
+    `samples-inpaint.npz`: the completed rows `x`, the rows themselves `data`, and `observed`; or
+    `samples-best.npz`, with the `score` of each: its estimated log p, or log p~*, in nats. With
     `options.gif` the states of the chain on the way become an animated `.gif` beside it.
 
     Raises:
@@ -51,15 +53,17 @@ def sample(
     if split is not None and mask is None:
         raise ConfigError("split has no meaning without mask: only inpainting needs data")
     settled = machine.family.settle(options, completing=mask is not None)
-    name = f"samples-{settled.method if mask is None else 'inpaint'}.npz"
+    inpaints = mask is not None and settled.method != "best"
+    name = f"samples-{'inpaint' if inpaints else settled.method}.npz"
     path = place(out, directory / name, ".npz")
     given = None if mask is None else rows_to_complete(settled, machine, mask, split or "test")
     if settled.gif and machine.layout is None:
         raise ConfigError("gif=true needs image data")
-    x, facts, frames = machine.family.draw(
-        machine.structure, machine.params, settled, given, report
-    )
+    drawn = machine.family.draw(machine.structure, machine.params, settled, given, report)
+    x, frames = drawn.x, drawn.frames
     arrays = {"x": x}
+    if drawn.scores is not None:
+        arrays["score"] = drawn.scores
     if given is not None:
         arrays |= {"data": given.rows, "observed": given.observed.astype(np.uint8)}
     archive.write_npz(path, arrays)
@@ -73,7 +77,7 @@ def sample(
         pictures = [picture_of(frame, given, machine.layout) for frame in frames]
         with archive.whole(files[-1]) as stream:
             stream.write(animation(pictures))
-    return SavedSamples(x, facts, files)
+    return SavedSamples(x, drawn.facts, files)
 
 
 def rows_to_complete(options: Options, machine: TrainedMachine, mask: str, split: str) -> Given:

@@ -12,6 +12,7 @@ import numpy as np
 from bihm.config import Config
 from bihm.config.families import TARGETPROP_OPTIONS
 from bihm.errors import DataError
+from bihm.kernels.spread import local, mesh_of, replicate
 from bihm.machine.family import Image, Keys, Limit, Loss, Report, silent
 from bihm.machine.machine import Params, Structure
 from bihm.machine.parzen import SIGMA_ROWS, choose_sigma
@@ -20,6 +21,7 @@ from bihm.machine.targetprop.training import Noise, targetprop
 from bihm.run import sampler
 from bihm.run import targetprop_tiles as tiles
 from bihm.run.parzen import density_blocks, levels, path_block
+from bihm.run.sampling_options import Options, settle_means
 from bihm.types import AnyArray, Array, Float, PRNGKey, Rows
 
 RUNAWAY = 100.0  # mean over units of (h_l - g_{l+1}(h_{l+1}))^2; at the start it is below 1
@@ -65,6 +67,9 @@ class TargetProp:
     def final_words(self) -> str:
         return f", {self.config.eval.final_parzen_samples} samples,"
 
+    def check_draws(self, K: Sequence[int | None]) -> None:
+        del K  # which it does not draw
+
     def machine(self, visible_mean: AnyArray | None) -> TargetPropMachine:
         del visible_mean
         config = self.config
@@ -99,7 +104,8 @@ class TargetProp:
     ) -> Params:
         """Set the top's mean and variance from the inferred h_L of training rows."""
         how = self.inference._replace(langevin=0.0)
-        return tiles.fit_top(structure, params, rows, grey, how, report)
+        fitted = tiles.fit_top(structure, local(params), rows, grey, how, report)
+        return replicate(fitted, mesh_of(params))
 
     def step_cost(self, K: int) -> float:
         del K
@@ -115,7 +121,7 @@ class TargetProp:
         self, keys: Keys, structure: Structure, params: Params, rows: np.ndarray, report: Report
     ) -> dict[str, float]:
         """The Parzen estimate on the rows that choose sigma, log p(x, h) along inference, and errors."""
-        count = self.config.eval.parzen_samples
+        count, params = self.config.eval.parzen_samples, local(params)
         samples = self._draw(keys.valid, structure, params, count, self.rounds, report)
         sigma, mean = choose_sigma(rows[:SIGMA_ROWS], samples, report)
         path = tiles.path(structure, params, rows, self.sampling, report).mean(axis=2)
@@ -147,6 +153,8 @@ class TargetProp:
         samples: int,
         report: Report,
     ) -> dict[str, dict[str, Any]]:
+        params = local(params)
+
         def drawn(rounds: int) -> np.ndarray:
             return self._draw(keys.test, structure, params, samples, rounds, report)
 
@@ -192,14 +200,14 @@ class TargetProp:
         options = {"variance": self.variance, "rounds": rounds, "how": self.sampling}
         return tiles.generate(key, structure, params, samples, report, **options)
 
-    def settle(self, options: sampler.Options, completing: bool) -> sampler.Options:
-        return sampler.settle_means(options, completing)
+    def settle(self, options: Options, completing: bool) -> Options:
+        return settle_means(options, completing)
 
     def draw(
         self,
         structure: Structure,
         params: Params,
-        options: sampler.Options,
+        options: Options,
         given: sampler.Given | None,
         report: Report,
     ) -> sampler.Drawn:

@@ -50,6 +50,8 @@ TESTS: dict[str, list[str]] = {
     "run/loop.py": ["run/test_loop.py"],
     "run/step_sums.py": ["run/test_step_sums.py"],
     "records/checkpoint.py": ["records/test_checkpoint.py", "records/test_damage.py"],
+    "records/seeds.py": ["records/test_seeds.py"],
+    "cli/going_on.py": ["cli/test_going_on.py"],
     "records/digests.py": ["records/test_checkpoint.py"],
     "records/weights.py": ["records/test_weights.py"],
     "machine/training_step.py": ["machine/test_minibatches.py", STEP],
