@@ -1,9 +1,12 @@
 """Runs as a report reads them, made up."""
 
+import itertools
 from pathlib import Path
 
 from bihm.config import Config, flatten
 from bihm.report.files import RunFiles
+
+PLACES = itertools.count()  # no two runs lie in one
 
 
 def run(label="a", score=None, **changes):
@@ -11,4 +14,4 @@ def run(label="a", score=None, **changes):
     row = {**flatten(Config()), "layers": [6, 3], "depth": 2, "dataset.n_features": 16}
     row |= {key.replace("__", "."): value for key, value in changes.items()}
     numbers = {} if score is None else {"valid.log_p": score}
-    return RunFiles(Path(label), label, {"status": "finished", **row, **numbers}, [])
+    return RunFiles(Path(str(next(PLACES))), label, {"status": "finished", **row, **numbers}, [])

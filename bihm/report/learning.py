@@ -64,7 +64,7 @@ def _learning(groups: Sequence[Setting], name: str, what: str) -> Chart:
     seeds = max(len(group.runs) for group in groups)
     if seeds > 1:
         caption += (
-            f" Lines are means over up to {seeds} seeds, bands reach from the worst to the best."
+            f" Lines are means over up to {seeds} seeds, bands one standard deviation to each side."
         )
     if cut:
         caption += " The first epochs lie below the picture."
@@ -115,7 +115,7 @@ def _has(run: RunFiles, name: str) -> bool:
 
 
 def _band(group: Setting, name: str) -> plots.Series | None:
-    """The mean over seeds at the epochs that all of them reached, from the worst to the best."""
+    """The mean over seeds at the epochs that all of them reached, with one standard deviation."""
     curves = [
         {float(record["epoch"]): value for record in run.records
          if (value := as_number(record.get(name))) is not None}
@@ -128,10 +128,10 @@ def _band(group: Setting, name: str) -> plots.Series | None:
     curves = [curve for curve in curves if all(epoch in curve for epoch in epochs)]
     epochs = _thinned(epochs)
     values = np.array([[curve[epoch] for epoch in epochs] for curve in curves])
-    low, high = (values.min(axis=0), values.max(axis=0)) if len(curves) > 1 else (None, None)
-    return plots.Series(group.label, epochs, values.mean(axis=0).tolist(),
-                        None if low is None else low.tolist(),
-                        None if high is None else high.tolist())  # fmt: skip
+    mean = values.mean(axis=0)
+    sd = values.std(axis=0, ddof=1) if len(curves) > 1 else None
+    low, high = (None, None) if sd is None else ((mean - sd).tolist(), (mean + sd).tolist())
+    return plots.Series(group.label, epochs, mean.tolist(), low, high)
 
 
 def _thinned(epochs: list[float]) -> list[float]:
