@@ -167,8 +167,8 @@ def _quiet(found: estimates.Layers) -> str:
     quiet = [str(i + 1) for i, point in enumerate(found.kl) if abs(point.mean) < QUIET]
     if not quiet:
         return f" Every layer takes {QUIET} nats or more."
-    some = "Layer" if len(quiet) == 1 else "Layers"
-    return f" {some} {', '.join(quiet)} of {len(found.kl)}: below {QUIET} nats."
+    some, take = ("Layer", "takes") if len(quiet) == 1 else ("Layers", "take")
+    return f" {some} {', '.join(quiet)} of {len(found.kl)} {take} less than {QUIET} nats."
 
 
 def _of_layers(found: estimates.Layers) -> Iterator[Chart]:
