@@ -22,7 +22,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -101,15 +101,25 @@ class Logbook:
 
     def text(self, step: int, tag: str, markdown: str) -> None:
         """A text that TensorBoard renders as Markdown."""
-        from tensorboard.plugins.text import metadata
-        from tensorboard.util import tensor_util
+        from bihm.records import summaries
 
-        value = {
-            "tag": tag,
-            "metadata": metadata.create_summary_metadata(None, None),
-            "tensor": tensor_util.make_tensor_proto(np.array([markdown], dtype=object)),
-        }
-        _append(self._events, _event(step, summary={"value": [value]}))
+        self._values(step, summaries.text(tag, markdown))
+
+    def histograms(self, step: int, values: Mapping[str, np.ndarray]) -> None:
+        """How numbers are spread, by tag."""
+        from bihm.records import summaries
+
+        self._values(step, *(summaries.histogram(tag, some) for tag, some in values.items()))
+
+    def layout(self, names: Iterable[str]) -> None:
+        """Charts for TensorBoard's custom scalars: train and valid of one quantity in one."""
+        from bihm.records import summaries
+
+        self._values(0, summaries.layout(names))
+
+    def _values(self, step: int, *values: Any) -> None:
+        if values:
+            _append(self._events, _event(step, summary={"value": values}))
 
     def hparams(self, config: Mapping[str, Any]) -> None:
         """The configuration as columns of the HPARAMS tab, one row a run.
