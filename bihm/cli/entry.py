@@ -26,6 +26,7 @@ MODULES = {
     "bihm-eval": "evaluate",
     "bihm-sample": "sample",
     "bihm-export": "export",
+    "bihm-report": "report",
     "bihm-data": "data",
 }
-train, evaluate, sample, export, data = map(_command, MODULES)
+train, evaluate, sample, export, report, data = map(_command, MODULES)

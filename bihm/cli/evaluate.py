@@ -1,16 +1,14 @@
 """`bihm-eval`: the likelihood of a finished run again, at any K, on any dataset of its width."""
 
 import logging
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bihm import paths
 from bihm.cli import exit_codes
-from bihm.cli.keyvalue import parse
+from bihm.cli.keyvalue import parse, split_names
 from bihm.errors import ConfigError
 from bihm.records.run_files import require_run
 
@@ -22,7 +20,7 @@ PROGRAM = "bihm-eval"
 SAMPLES = 10_000  # of a Parzen estimate
 USAGE = """usage: bihm-eval run=DIR[,DIR...]|weights=FILE [split=test] [K=1000] [dataset=NAME]
                  [per_example=true] [sandwich=true] [repeats=R] [given=MASK]
-                 [parzen=true] [samples=10000] [out=FILE]
+                 [parzen=true] [samples=10000] [devices=N] [out=FILE]
 
 Estimates log p, and for BiHM log p~*, 2 log Z and log p*, of the best state of a run. Prints a small
 table, writes eval-<split>-K<K>.json into the run directory, or FILE.eval-<split>-K<K>.json, and prints
@@ -52,6 +50,7 @@ where it is.
                      [0, 1], from means of pixels as samples, beside its anchor, training rows as samples;
                      written to eval-<split>-parzen.json; for model=targetprop it is all there is
   samples=10000      parzen: how many; sigma is chosen on valid
+  devices=all        spread the work over all devices, or over so many; the numbers do not depend on it
   out=FILE           where to, a .json, or in which folder; arrays go beside it
 
 Beside each estimate stands the share of rows whose k-hat is above 0.7 (Pareto smoothed importance
@@ -74,6 +73,7 @@ class Command:
     given: str | None = None
     parzen: bool = False
     samples: int | None = None
+    devices: str = "1"
     out: str | None = None
 
 
@@ -97,10 +97,10 @@ def main(argv: list[str] | None = None) -> None:
         configure_jax()
         if len(runs) > 1:
             return _mixture(runs, command)
-        from bihm.run.load import read_run, read_weights
+        from bihm.run.load import put_on, read_run, read_weights
 
         trained = read_run(runs[0]) if runs else read_weights(Path(str(command.weights)))
-        _evaluate(trained, command)
+        _evaluate(put_on(trained, command.devices), command)
 
 
 def _evaluate(trained: "TrainedMachine", command: Command) -> None:
@@ -160,16 +160,12 @@ def asked_for(command: Command) -> list[str]:
 
 
 def _runs(text: str | None) -> list[Path]:
-    """The run directories that run= names; a name that holds a comma is one, if there is such a folder."""
-    if text is None:
-        return []
-    if os.path.lexists(text):
-        return [Path(text)]
-    return [Path(paths.expand(part)) for part in text.split(",")]
+    """The run directories that run= names."""
+    return [] if text is None else [Path(name) for name in split_names(text)]
 
 
 def _mixture(runs: list[Path], command: Command) -> None:
-    from bihm.run.load import read_run
+    from bihm.run.load import put_on, read_run
     from bihm.run.mixture import evaluate_mixture, mixture_table
 
     if command.parzen or command.samples is not None:
@@ -180,7 +176,7 @@ def _mixture(runs: list[Path], command: Command) -> None:
         raise ConfigError(f"a mixture takes one K, got K={command.K}")
     names = list(map(str, runs))
     evaluate_mixture(
-        [read_run(run) for run in runs],
+        [put_on(read_run(run), command.devices) for run in runs],
         split=command.split,
         K=command.K[0],
         dataset=command.dataset,

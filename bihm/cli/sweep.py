@@ -9,17 +9,14 @@ from typing import Any, ClassVar
 
 from hydra.conf import HydraConf
 from hydra.core.config_store import ConfigStore
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, open_dict, read_write
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
 
-from bihm.config import Config, flatten, load
-from bihm.errors import BihmError, ConfigError, Interrupted
+from bihm.cli import sweep_table
+from bihm.errors import BihmError, Interrupted
 from bihm.records.run_files import read_json, write_json
 
 JOBS = ".jobs"  # in a sweep's folder while it lasts
-COLUMNS = ("log_p", "log_p_star", "two_log_z")
 
 
 class Folders(Callback):
@@ -28,9 +25,9 @@ class Folders(Callback):
     sweep: Path | None = None
     key = ""  # what chose the folder, once it is known
     new: tuple[Path, ...] = ()  # innermost first
-    jobs: ClassVar[
-        dict[tuple[str, ...], str]
-    ] = {}  # the words of each job, and its folder if known
+    words: ClassVar[set[tuple[str, ...]]] = set()  # of each job
+    order: ClassVar[list[Path]] = []  # the jobs' folders, as far as they are known
+    left: ClassVar[list[Path]] = []  # of those, what had finished before
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Remember what of a run's directory is not there yet."""
@@ -52,7 +49,8 @@ HOOKS = {"folders": {"_target_": f"{Folders.__module__}.{Folders.__qualname__}"}
 
 def register() -> None:
     """Add the hooks to Hydra's configuration, from code: no YAML of ours names a class."""
-    Folders.sweep, Folders.key, Folders.new, Folders.jobs = None, "", (), {}
+    Folders.sweep, Folders.key, Folders.new = None, "", ()
+    Folders.words, Folders.order, Folders.left = set(), [], []
     ConfigStore.instance().store("sweep", HOOKS, group="hydra/callbacks")
 
 
@@ -73,34 +71,6 @@ def remove_unused() -> None:
             folder.rmdir()
 
 
-def enlist(job: DictConfig, words: list[str], sweep: DictConfig) -> None:
-    """Remember a job that Hydra composes, and name it by the words that tell it from the others.
-
-    Hydra composes all jobs of a sweep before the first one starts.
-
-    Raises:
-        ConfigError: a job of other words would use the same folder.
-    """
-    parser = OverridesParser.create()
-    given = parser.parse_overrides(list(sweep.hydra.overrides.task))
-    fixed = {word.key_or_group for word in given if not word.is_sweep_override()}
-    ours = job.hydra.job
-    style = ours.config.override_dirname
-    swept = [
-        word.input_line or ""
-        for word in parser.parse_overrides(list(job.hydra.overrides.task))
-        if word.key_or_group not in fixed | set(style.exclude_keys)
-    ]
-    with read_write(ours), open_dict(ours):
-        ours.override_dirname = style.item_sep.join(swept).replace("=", style.kv_sep)
-    place = ""
-    with contextlib.suppress(OmegaConfBaseException):  # it needs the job's number, not known yet
-        place = os.path.normpath(os.path.join(job.hydra.sweep.dir, job.hydra.sweep.subdir))
-    if place and any(p == place and w != tuple(words) for w, p in Folders.jobs.items()):
-        raise ConfigError(same_folder(place))
-    Folders.jobs[tuple(words)] = place
-
-
 def same_folder(place: str | os.PathLike[str]) -> str:
     """What to say of a second job that would use it."""
     return (
@@ -109,7 +79,7 @@ def same_folder(place: str | os.PathLike[str]) -> str:
     )
 
 
-def claim(hydra_config: HydraConf) -> bool:
+def claim(hydra_config: HydraConf | DictConfig) -> bool:
     """Keep a job's folder for this job; False if another one of this sweep has it."""
     directory = os.path.normpath(hydra_config.runtime.output_dir)
     name = hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]
@@ -124,7 +94,7 @@ def claim(hydra_config: HydraConf) -> bool:
     return True
 
 
-def record(hydra_config: HydraConf, error: BihmError | None = None) -> None:
+def record(hydra_config: HydraConf | DictConfig, error: BihmError | None = None) -> None:
     """Tell `report_sweep`, which may be in another process, of a job that starts or has failed."""
     runtime = hydra_config.runtime
     job = {"directory": str(runtime.output_dir), "status": None, "reason": ""}
@@ -138,7 +108,7 @@ def record(hydra_config: HydraConf, error: BihmError | None = None) -> None:
         write_json(folder / f"{hydra_config.job.num}.json", job)
 
 
-def _jobs(hydra_config: HydraConf) -> Path:
+def _jobs(hydra_config: HydraConf | DictConfig) -> Path:
     return Path(hydra_config.runtime.cwd) / hydra_config.sweep.dir / JOBS
 
 
@@ -158,9 +128,9 @@ def report_sweep() -> list[str]:
         remove_unused()
         return []
     done = [job for job, outcome in jobs if outcome.get("status") == "finished"]
-    absent = max(0, len(Folders.jobs) - len(jobs))
+    absent = max(0, len(Folders.words) - len(jobs))
     print(f"\n{len(done)} of {len(jobs) + absent} jobs finished in {folder}")
-    for line in _table(done, folder) if done else ():
+    for line in sweep_table.lines(done, folder) if done else ():
         print(line)
     for job, outcome in jobs:
         if outcome.get("status") != "finished":
@@ -175,7 +145,10 @@ def _outcomes(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
     """The directories of this sweep's jobs, in order, with what they or their runs say of their end."""
     files = sorted((folder / JOBS).glob("*.json"), key=lambda path: (len(path.name), path.name))
     jobs = [(Path(job["directory"]), job) for job in map(_read, files) if "directory" in job]
-    return [(place, job if job["status"] else _end(place)) for place, job in jobs]
+    ends = [(place, job if job["status"] else _end(place)) for place, job in jobs]
+    ends += [(place, {"status": "finished"}) for place in Folders.left]
+    order = {place: i for i, place in enumerate(Folders.order)}
+    return sorted(ends, key=lambda end: order.get(end[0], len(order)))
 
 
 def _end(directory: Path) -> dict[str, Any]:
@@ -215,39 +188,3 @@ def _read(path: Path) -> dict[str, Any]:
     except BihmError as error:
         return {"status": "unreadable", "reason": str(error)}
     return content if isinstance(content, dict) else {}
-
-
-def _table(jobs: list[Path], folder: Path) -> list[str]:
-    """One line a job: the keys in which the jobs differ, and the test estimates."""
-    configs = {job: _flat_config(job) for job in jobs}
-    keys = [
-        key for key in flatten(Config()) if len({str(c.get(key)) for c in configs.values()}) > 1
-    ]
-    tests = {job: _read(job / "results.json").get("test", {}) for job in jobs}
-    from bihm.records.results import DENSITIES  # jax takes a second to import: not at the start
-
-    dense = [name for name in DENSITIES if any(name in test for test in tests.values())]
-    bits = any("log_p" in test for test in tests.values()) or not dense
-    columns = [*(COLUMNS if bits else ()), *dense]
-    rows = [["job", *keys, *columns]]
-    for job in jobs:
-        numbers = [_number(tests[job].get(name)) for name in columns]
-        rows.append([_label(job, folder), *(str(configs[job].get(key)) for key in keys), *numbers])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return ["  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
-
-
-def _flat_config(job: Path) -> dict[str, Any]:
-    try:
-        return flatten(load(job / "config.yaml"))
-    except BihmError:
-        return {}
-
-
-def _number(estimate: dict[str, float] | None) -> str:
-    from bihm.records.results import number  # jax takes a second to import: not at the start
-
-    if estimate is None:
-        return "-"
-    error = estimate.get("sem", estimate.get("stderr"))
-    return f"{number(estimate['mean'])} +- " + ("?" if error is None else number(error))

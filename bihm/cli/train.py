@@ -11,13 +11,21 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from hydra.utils import to_absolute_path
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bihm import config as schema
 from bihm import paths
-from bihm.cli import command_words, exit_codes, help_check, imports, sweep, untrusted_files
+from bihm.cli import (
+    command_words,
+    exit_codes,
+    going_on,
+    help_check,
+    imports,
+    sweep,
+    untrusted_files,
+)
+from bihm.cli.job_config import job_config
 from bihm.errors import (
     BihmError,
     ConfigError,
@@ -58,11 +66,7 @@ class Job:
                 mine = sweep.claim(hydra_config)
                 if not mine:
                     raise ConfigError(sweep.same_folder(directory))
-            config = schema.parse(raw, [part.partition("=")[0].lstrip("+~") for part in overrides])
-            if config.dataset.path is not None:  # where the user is, whatever hydra.job.chdir says
-                config.dataset.path = to_absolute_path(paths.expand(config.dataset.path))
-            if config.init["from"] is not None:
-                config.init["from"] = to_absolute_path(paths.expand(config.init["from"]))
+            config = job_config(raw, overrides)
             with disk_refusals():
                 return _train(config, directory, interactive=single and sys.stdout.isatty())
         except (
@@ -141,6 +145,7 @@ def _main() -> None:
     sweep.register()
     imports.register()
     untrusted_files.install()
+    going_on.install()
     help_check.install()
     # Hydra then raises its errors instead of printing them, and what a user reads is ours to say.
     os.environ["HYDRA_FULL_ERROR"] = "1"

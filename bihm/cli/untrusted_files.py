@@ -21,7 +21,7 @@ from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig, OmegaConf
 
 from bihm.cli import overrides as checks
-from bihm.cli.sweep import enlist
+from bihm.cli.going_on import enlist
 from bihm.config import GROUPS, Config, flatten
 from bihm.errors import ConfigError
 

@@ -154,6 +154,12 @@ class Logbook:
         event = _event(step, summary={"value": [*_points(metrics), end]})
         _replace_event_file(self._directory / END, event)
 
+    def bands(self, title: str, edges: Mapping[str, tuple[str, str]]) -> None:
+        """Charts under Custom Scalars: each curve in a band between two others, all named by their tags."""
+        from bihm.records import summaries
+
+        self._values(0, summaries.bands(title, edges))
+
     def close(self) -> None:
         """Close the files; a second call does nothing."""
         if not self._events.closed:

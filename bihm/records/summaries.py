@@ -1,6 +1,6 @@
 """What TensorBoard's own plug-ins read, as values of events: texts, histograms, the layout of charts."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -41,8 +41,21 @@ def layout(names: Iterable[str]) -> dict[str, Any]:
     layers = whole.category.add(title="by layer", closed=True)
     for beginning in dict.fromkeys(one.split("/")[0] for one in known if one not in alone):
         _chart(layers, beginning, [f"^{beginning}/.*$"])
+    return _of_layout(whole)
+
+
+def bands(title: str, edges: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
+    """Charts under one title: each curve in a band between two others, all named by their tags."""
+    charts = [
+        {"title": tag, "margin": {"series": [{"value": tag, "lower": low, "upper": high}]}}
+        for tag, (low, high) in edges.items()
+    ]
+    return _of_layout(layout_pb2.Layout(category=[{"title": title, "chart": charts}]))
+
+
+def _of_layout(whole: Any) -> dict[str, Any]:
     metadata = charts_metadata.create_summary_metadata()
-    content = np.array(whole.SerializeToString(), dtype=object)
+    content = np.array([whole.SerializeToString()], dtype=object)
     return _value(charts_metadata.CONFIG_SUMMARY_TAG, metadata, content)
 
 

@@ -2,18 +2,17 @@
 
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from bihm.config import Config
+from bihm.kernels.spread import tiles_at_once, work_on_tiles
 from bihm.machine.family import Report, silent
 from bihm.machine.likelihood import Estimates, check_meaning, mean_and_sem
 from bihm.machine.machine import Params, Structure, bind
 from bihm.machine.missing import COMPLETIONS, PROPOSALS, Seen, check_factorised, seen_tile
 from bihm.machine.rules import has_p_star
 from bihm.run.build import make_keys
-from bihm.run.splits import TILE, each_tile
+from bihm.run.splits import TILE, ZERO, each_tile, tiles_of
 from bihm.types import Float
 
 BLOCK = 10  # samples from each completion at once
@@ -58,21 +57,21 @@ def seen_estimates(
     height = min(len(rows), max(1, TILE // at_once))
     seen = np.broadcast_to(seen, rows.shape)
 
-    def estimate(i: int) -> list[np.ndarray]:
-        part = slice(i * height, (i + 1) * height)
-        x, known = (
-            np.zeros((height, rows.shape[1]), np.float32),
-            np.ones((height, rows.shape[1]), bool),
+    def estimate(numbers: range) -> list[list[np.ndarray]]:
+        (counts, x), (_, known) = (
+            tiles_of(some, numbers, height, padding)
+            for some, padding in ((rows, ZERO), (seen, np.True_))
         )
-        x[: len(rows[part])], known[: len(rows[part])] = rows[part], seen[part]
-        found = seen_tile(
-            jax.random.fold_in(key, i), structure, params, jnp.asarray(x), jnp.asarray(known),
-            jnp.asarray(K, jnp.int32), block=BLOCK, inner=inner,
+        made = work_on_tiles(
+            seen_tile, key, numbers, structure, params, (x, known), (np.int32(K),),
+            block=BLOCK, inner=inner,
         )  # fmt: skip
-        fields = [field for field in found if field is not None]
-        return [np.asarray(field, np.float64)[: len(rows[part])] for field in fields]
+        return [
+            [field[:count].astype(np.float64) for field in made[i] if field is not None]
+            for i, count in enumerate(counts)
+        ]
 
-    parts = each_tile(estimate, -(-len(rows) // height), report)
+    parts = each_tile(estimate, -(-len(rows) // height), report, tiles_at_once(params))
     return Seen(*map(np.concatenate, zip(*parts, strict=True)))
 
 

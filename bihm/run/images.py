@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 
+from bihm.kernels.spread import local
 from bihm.machine.machine import Structure
 from bihm.machine.training_step import TrainState, evaluated_params
 from bihm.records.logbook import Logbook
@@ -51,7 +52,7 @@ class Gallery:
             _whole[shape] = took
 
     def _show(self, state: TrainState, rows: np.ndarray, step: int, whole: bool) -> None:
-        run, params = self._run, evaluated_params(state)
+        run, params = self._run, local(evaluated_params(state))
         parts = (run.keys, run.structure, params, rows, whole)
         found = run.family.distributions(*parts)
         self._book.histograms(step, found.histograms)

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from bihm.kernels.compiled import fast_jit
-from bihm.kernels.products import products_in
 from bihm.machine import sampling
 from bihm.machine.family import Distributions, Image
+from bihm.machine.layer_terms import layer_terms
 from bihm.machine.layers.factorised import Factorised
-from bihm.machine.machine import HelmholtzMachine, Latents, Params, Structure, bind
+from bihm.machine.machine import Params, Structure, bind
 from bihm.run.splits import weights_of_some
-from bihm.types import Array, Bits, Float, PRNGKey
+from bihm.types import Array, PRNGKey
 
 DREAMS, SHOWN = 64, 32  # samples; rows beside what is made of them
 SWEEPS, PROPOSALS = 50, 10  # of the chains
@@ -115,22 +115,7 @@ def distributions(
         histograms["ess_p_star"] = np.sqrt(w).mean(axis=0) ** 2 / w.mean(axis=0)
     if not whole:
         return Distributions(histograms, {})
-    kl = _kl(key, structure, params, jnp.asarray(rows[:ROWS], jnp.float32))
-    means = np.asarray(kl, np.float64).mean(axis=(1, 2))
+    some = jnp.asarray(rows[:ROWS], jnp.float32)
+    kl = layer_terms(key, structure, params, some, samples=SAMPLES).kl
+    means = np.asarray(kl, np.float64).mean(axis=0)
     return Distributions(histograms, {f"kl/h{i}": float(kl) for i, kl in enumerate(means, start=1)})
-
-
-@partial(fast_jit, static_argnames="structure")
-def _kl(key: PRNGKey, structure: Structure, params: Params, x: Array) -> Array:
-    machine = bind(structure, params)
-    with products_in("f32"):  # whatever the user asks of jax
-        return jnp.stack(kl_terms(machine, x, machine.sample_q(key, x, SAMPLES)[0]))
-
-
-def kl_terms(
-    machine: HelmholtzMachine, x: Bits[Array, "rows visible"], h: Latents
-) -> list[Float[Array, "samples rows"]]:
-    """log q(h_l | h_{l-1}) - log p(h_l | h_{l+1}), l = 1 .. L: log p(x | h_1) less their sum is log w."""
-    above = [*h[1:], jnp.zeros((*h[-1].shape[:-1], 0), jnp.float32)]
-    layers = zip(machine.p[1:], machine.q, h, above, [x, *h[:-1]], strict=True)
-    return [q.log_prob(one, b) - p.log_prob(one, a) for p, q, one, a, b in layers]

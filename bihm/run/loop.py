@@ -52,14 +52,15 @@ class TrainingLoop:
     ):
         self.run, self.book, self.checkpoints = run, book, checkpoints
         self.progress, self.stop = progress, stop
-        self.rows = jnp.asarray(run.dataset.train)
+        self.rows = run.on_devices(jnp.asarray(run.dataset.train))
+        self.key = run.on_devices(run.keys.train)
         self.valid_rows = run.fixed_rows("valid")
         self.stopping = Stopping.of(run, self.valid_rows)
         self.memory = Memory(**start.memory)
         self.memory.eval_every = self.memory.eval_every or run.eval_every
-        self.state = start.latest
+        self.state = run.on_devices(start.latest)
         self.best: TrainState = _copy(
-            start.best
+            run.on_devices(start.best)
         )  # a chunk takes the buffers of `state` for its own
         self.step = int(self.state.step)  # known here, so that asking does not wait for the device
         self.sums = StepSums(run.params, self.memory.totals, self.memory.steps, run.family.limits)
@@ -104,7 +105,8 @@ class TrainingLoop:
         self.memory.phase += 1
         self.memory.phase_step = self.step
         # A phase that ran out of patience has gone astray since its best: go on from there.
-        self.state = _copy(self.best)._replace(step=jnp.asarray(self.step, jnp.int32))
+        step = self.run.on_devices(jnp.asarray(self.step, jnp.int32))
+        self.state = _copy(self.best)._replace(step=step)
 
     def _phase(self, phase: PhaseConfig) -> str:
         """Train with one K and one schedule; return what ended it."""
@@ -115,7 +117,9 @@ class TrainingLoop:
         assert phase.epochs is not None
         self.heed_signals()  # compilation, which follows, takes the longest
         chunk = self._compile(phase.K)
-        rates = Rates.of(phase.lr, phase.lr_end, self.memory.phase_step, phase.epochs * per_epoch)
+        rates = self.run.on_devices(
+            Rates.of(phase.lr, phase.lr_end, self.memory.phase_step, phase.epochs * per_epoch)
+        )
         while True:
             done, within = divmod(self.step - self.memory.phase_step, per_epoch)
             last = done == phase.epochs
@@ -141,6 +145,7 @@ class TrainingLoop:
             grey=run.dataset.grey,
             precision=run.config.precision,
             see=run.family.see,
+            mesh=run.mesh,
         )
 
     def _finish_epoch(self, chunk: Chunk, rates: Rates) -> bool:
@@ -148,7 +153,7 @@ class TrainingLoop:
         plan, limit = self.run.plan, self.run.config.max_seconds
         for _ in range(self.step % plan.steps_per_epoch // plan.length, plan.chunks):
             began = time.monotonic()
-            self.state, info = chunk(self.state, self.run.keys.train, self.rows, rates)
+            self.state, info = chunk(self.state, self.key, self.rows, rates)
             if self._compiling is None:  # the call returns when the program is there
                 self._compiling = time.monotonic() - began
             self.checkpoints.prepare()
@@ -168,7 +173,7 @@ class TrainingLoop:
         params = run.family.fit(
             run.structure,
             evaluated_params(self.state),
-            self.rows,
+            run.dataset.train,
             run.dataset.grey,
             self.heed_signals,
         )

@@ -56,7 +56,7 @@ def sample(
     inpaints = mask is not None and settled.method != "best"
     name = f"samples-{'inpaint' if inpaints else settled.method}.npz"
     path = place(out, directory / name, ".npz")
-    given = None if mask is None else _given(settled, machine, mask, split or "test")
+    given = None if mask is None else rows_to_complete(settled, machine, mask, split or "test")
     if settled.gif and machine.layout is None:
         raise ConfigError("gif=true needs image data")
     drawn = machine.family.draw(machine.structure, machine.params, settled, given, report)
@@ -71,16 +71,16 @@ def sample(
     if machine.layout is not None:
         files.append(path.with_suffix(".png"))
         with archive.whole(files[-1]) as stream:
-            stream.write(_picture(x, given, machine.layout).png)
+            stream.write(picture_of(x, given, machine.layout).png)
     if frames and machine.layout is not None:
         files.append(path.with_suffix(".gif"))
-        pictures = [_picture(frame, given, machine.layout) for frame in frames]
+        pictures = [picture_of(frame, given, machine.layout) for frame in frames]
         with archive.whole(files[-1]) as stream:
             stream.write(animation(pictures))
     return SavedSamples(x, drawn.facts, files)
 
 
-def _given(options: Options, machine: TrainedMachine, mask: str, split: str) -> Given:
+def rows_to_complete(options: Options, machine: TrainedMachine, mask: str, split: str) -> Given:
     """The rows to complete, the first n of a shuffled split, since some splits are sorted by class."""
     observed = machine.observed(mask, options.n)
     rows = machine.rows(split)
@@ -90,7 +90,7 @@ def _given(options: Options, machine: TrainedMachine, mask: str, split: str) -> 
     return Given(rows[chosen], observed)
 
 
-def _picture(x: np.ndarray, given: Given | None, layout: Layout) -> Picture:
+def picture_of(x: np.ndarray, given: Given | None, layout: Layout) -> Picture:
     """A grid of samples; for inpainting each tile is the row, what is known of it, and its completion."""
     if given is None:
         return sample_grid(x, layout.shape, layout.column_major)

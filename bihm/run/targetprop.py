@@ -12,6 +12,7 @@ import numpy as np
 from bihm.config import Config
 from bihm.config.families import TARGETPROP_OPTIONS
 from bihm.errors import DataError
+from bihm.kernels.spread import local, mesh_of, replicate
 from bihm.machine.family import Distributions, Image, Keys, Limit, Loss, Report, silent
 from bihm.machine.machine import Params, Structure
 from bihm.machine.parzen import SIGMA_ROWS, choose_sigma
@@ -104,7 +105,8 @@ class TargetProp:
     ) -> Params:
         """Set the top's mean and variance from the inferred h_L of training rows."""
         how = self.inference._replace(langevin=0.0)
-        return tiles.fit_top(structure, params, rows, grey, how, report)
+        fitted = tiles.fit_top(structure, local(params), rows, grey, how, report)
+        return replicate(fitted, mesh_of(params))
 
     def step_cost(self, K: int) -> float:
         del K
@@ -120,7 +122,7 @@ class TargetProp:
         self, keys: Keys, structure: Structure, params: Params, rows: np.ndarray, report: Report
     ) -> dict[str, float]:
         """The Parzen estimate on the rows that choose sigma, log p(x, h) along inference, and errors."""
-        count = self.config.eval.parzen_samples
+        count, params = self.config.eval.parzen_samples, local(params)
         samples = self._draw(keys.valid, structure, params, count, self.rounds, report)
         sigma, mean = choose_sigma(rows[:SIGMA_ROWS], samples, report)
         path = tiles.path(structure, params, rows, self.sampling, report).mean(axis=2)
@@ -152,6 +154,8 @@ class TargetProp:
         samples: int,
         report: Report,
     ) -> dict[str, dict[str, Any]]:
+        params = local(params)
+
         def drawn(rounds: int) -> np.ndarray:
             return self._draw(keys.test, structure, params, samples, rounds, report)
 

@@ -88,7 +88,8 @@ def _train(run: Run, directory: Path, interactive: bool, stop: StopRequest) -> d
         state = first_state(run)
         saved = checkpoints.restore(state)
         start = saved or Checkpoint(state, state, {})
-        places = note_place(directory, arithmetic(run.config.precision), fresh=saved is None)
+        here = arithmetic(run.config.precision, run.devices)
+        places = note_place(directory, here, fresh=saved is None)
         book = Logbook(directory, *_logged(saved))
         last.callback(book.close)
         book.hparams(own_columns(run.config, columns(run.config)))
@@ -144,7 +145,7 @@ def _greet(run: Run, start: Checkpoint | None) -> None:
         f"{count_parameters(run.params):,}",
         len(dataset.train),
         run.family.describe([phase.K for phase in phases(config)]),
-        jax.devices()[0].device_kind,
+        f"{run.devices} x " * (run.devices > 1) + jax.devices()[0].device_kind,
     )
     for note in dataset.notes:
         log.info("%s", note)

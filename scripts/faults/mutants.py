@@ -50,6 +50,8 @@ TESTS: dict[str, list[str]] = {
     "run/loop.py": ["run/test_loop.py"],
     "run/step_sums.py": ["run/test_step_sums.py"],
     "records/checkpoint.py": ["records/test_checkpoint.py", "records/test_damage.py"],
+    "records/seeds.py": ["records/test_seeds.py"],
+    "cli/going_on.py": ["cli/test_going_on.py"],
     "records/digests.py": ["records/test_checkpoint.py"],
     "records/weights.py": ["records/test_weights.py"],
     "machine/training_step.py": ["machine/test_minibatches.py", STEP],
@@ -71,6 +73,8 @@ TESTS: dict[str, list[str]] = {
     "machine/layers/nade_walk.py": [LAYERS],
     "machine/layers/order.py": [LAYERS],
     "machine/layers/conditional.py": ["machine/test_machine.py", LAYERS],
+    "machine/layer_terms.py": ["machine/test_layer_terms.py"],
+    "report/settings.py": ["report/test_settings.py"],
     "machine/layer_sizes.py": ["machine/test_machine.py"],
 }
 MEMORY = 12 * 2**30  # bytes that a faulty test may ask for

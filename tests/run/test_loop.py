@@ -88,14 +88,17 @@ class World:
         self.chunks = self.tiles = 0
         monkeypatch.setattr(loop.time, "monotonic", lambda: self.clock)
         monkeypatch.setattr(loop, "_copy", lambda tree: jax.tree.map(np.array, tree))
-        monkeypatch.setattr(loop, "make_chunk", self.make_chunk)
+        monkeypatch.setattr(loop, "_kept_chunk", self.make_chunk)
         monkeypatch.setattr(helmholtz, "estimate_split", self.estimate_split)
         monkeypatch.setattr(helmholtz, "estimate_log_z", self.estimate_log_z)
         monkeypatch.setattr(
             loop.images.Gallery, "show", lambda *a: self.pictures.append(a[3:])
         )  # (step, seconds, compiling)
 
-    def make_chunk(self, structure, rule, optimizer, plan, *, batch_size, grey, precision, see):
+    def make_chunk(
+        self, structure, rule, optimizer, plan, *, batch_size, grey, precision, see, mesh
+    ):
+        assert mesh is None
         assert see == self.run.family.see
         self.compiled.append((rule.keywords["K"], batch_size, grey, precision))
 

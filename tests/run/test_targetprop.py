@@ -8,7 +8,7 @@ import pytest
 from small_run import StopAt, metrics, numbers, without_clock
 
 import bihm
-from bihm.cli import sweep
+from bihm.cli import sweep_table
 from bihm.config import Config
 from bihm.errors import ConfigError, DataError, Interrupted, NumbersError
 from bihm.machine.likelihood import mean_and_sem
@@ -82,14 +82,14 @@ def test_its_columns_are_its_own(trained):
 
 def test_a_sweep_shows_densities_only_where_there_are_some(trained, uninterrupted):
     folder = trained[0].parent
-    head, line = sweep._table([trained[0]], folder)
+    head, line = sweep_table.lines([trained[0]], folder)
     assert "parzen_anchor" in head
     assert "log_p" not in head
     assert f"{trained[1]['test']['parzen']['mean']:.3f}" in line
-    head, *_ = sweep._table([trained[0], uninterrupted[0]], folder)
+    head, *_ = sweep_table.lines([trained[0], uninterrupted[0]], folder)
     assert "parzen" in head
     assert "log_p_star" in head
-    assert "parzen" not in sweep._table([uninterrupted[0]], folder)[0]
+    assert "parzen" not in sweep_table.lines([uninterrupted[0]], folder)[0]
 
 
 def test_an_interrupted_run_goes_on_bit_for_bit(trained, tmp_path, monkeypatch):

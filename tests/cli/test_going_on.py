@@ -1,0 +1,244 @@
+"""A sweep's command given again: what has finished is left; the rest runs, each job in its folder."""
+
+import copy
+import os
+from itertools import product
+from pathlib import Path
+
+import pytest
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext
+from malformed import attempt, home
+from omegaconf import OmegaConf, open_dict, read_write
+
+from bihm.cli import compose, going_on, sweep
+from bihm.cli.job_config import job_config
+from bihm.config import to_yaml
+from bihm.errors import BihmError, ConfigError, NumbersError
+from bihm.records.run_files import write_json, write_status, write_text
+from bihm.run import same_run
+
+__all__ = ["home"]  # a fixture
+
+
+def train(config, directory, interactive=False):
+    """In the place of training; K=4 breaks."""
+    directory.mkdir(parents=True, exist_ok=True)
+    write_text(directory / "config.yaml", to_yaml(config))
+    if config.K == 4:
+        write_status(directory, "failed", "broke")
+        raise NumbersError("broke")
+    log_p = -1.0 * (config.K + config.seed)
+    block = {"log_p": {"mean": log_p, "sem": 0.1}, "examples": 3, "K": 5, "ess_p": 1.0}
+    progress = {"epochs": config.epochs, "steps": 1, "best_epoch": 1, "seconds": 0.5}
+    ended = {"train": progress | {"stopped_by": "epochs"}, "valid": block, "test": block}
+    write_json(directory / "results.json", ended)
+    write_status(directory, "finished")
+    return ended
+
+
+@pytest.fixture(scope="module")
+def composed():
+    with compose._own_hydra():
+        whole = compose._composed(["dataset=bars", "depth=2", "hydra.job.num=0"])
+    with read_write(whole), open_dict(whole):  # what is copied for each job is to be small
+        whole.hydra = OmegaConf.masked_copy(whole.hydra, ["job", "sweep", "overrides"])
+    return whole
+
+
+class Commands(Launcher):
+    """Commands of `bihm-train -m`; Hydra takes 0.2 s to compose a job, so here it has one copied."""
+
+    def __init__(self, composed, folder):
+        self.composed, self.folder = composed, folder
+        self.subdir = str(OmegaConf.to_container(composed.hydra.sweep, resolve=False)["subdir"])
+
+    def load_sweep_config(self, master, words):
+        job = copy.deepcopy(master)
+        with read_write(job), open_dict(job):
+            job.hydra.overrides.task = [word for word in words if not word.startswith("hydra.")]
+            for word in job.hydra.overrides.task:
+                OmegaConf.update(job, *word.split("=", 1))
+        going_on.enlist(job, list(words), master)
+        return job
+
+    def setup(self, **hooks):
+        pass
+
+    def launch(self, job_overrides, initial_job_idx):
+        """A launcher: the jobs are told their folders."""
+        returned = []
+        for words in job_overrides:
+            *own, place = words
+            assert place.startswith(going_on.PLACE)
+            name = compose.OverridesParser.create().parse_override(place).value()
+            job = self.load_sweep_config(self.master, list(words))
+            self.launched.append((name, *own))
+            returned.append(JobReturn(overrides=own, status=JobStatus.COMPLETED))
+            try:
+                config = job_config(OmegaConf.masked_copy(job, self.keys), own)
+                returned[-1].return_value = train(config, self.folder / name)["valid"]
+            except BihmError as error:
+                returned[-1].return_value = str(error)
+                self.folder.joinpath(name).mkdir(exist_ok=True)
+        return returned
+
+    def __call__(self, *given, subdir=None):
+        """Give the command; folder and words of the jobs that were launched."""
+        going_on.install()
+        sweep.register()
+        self.launched = []
+        self.master = copy.deepcopy(self.composed)
+        self.keys = [key for key in self.master if key != "hydra"]
+        with read_write(self.master), open_dict(self.master):
+            self.master.hydra.sweep.dir = str(self.folder)
+            self.master.hydra.sweep.subdir = subdir or self.subdir
+            self.master.hydra.overrides.task = list(given)
+        values = [[(word, v) for v in word.split("=")[1].split(",")] for word in given]
+        jobs = [[f"{w.split('=')[0]}={v}" for w, v in job] for job in product(*values)]
+        remaining = going_on.Remaining(self)
+        context = HydraContext(config_loader=self, callbacks=None)
+        remaining.setup(hydra_context=context, task_function=train, config=self.master)
+        self.returned = remaining.launch(jobs, 0)
+        return self.launched
+
+
+@pytest.fixture
+def command(composed, tmp_path):
+    (tmp_path / "all").mkdir()
+    return Commands(composed, tmp_path / "all")
+
+
+def test_what_has_finished_is_left_and_a_longer_list_finds_its_folders(command):
+    assert command("seed=0,1", "K=2,3") == [
+        ("0-seed=0,K=2", "seed=0", "K=2"), ("1-seed=0,K=3", "seed=0", "K=3"),
+        ("2-seed=1,K=2", "seed=1", "K=2"), ("3-seed=1,K=3", "seed=1", "K=3"),
+    ]  # fmt: skip
+    order = [
+        "0-seed=0,K=5", "0-seed=0,K=2", "1-seed=0,K=3", "3-seed=1,K=5", "2-seed=1,K=2", "3-seed=1,K=3",
+    ]  # fmt: skip
+    assert [name for name, *_ in command("seed=0,1", "K=5,2,3")] == [order[0], order[3]]
+    assert [place.name for place in sweep.Folders.order] == order
+    assert [place.name for place in sweep.Folders.left] == [*order[1:3], *order[4:]]
+    assert [command.returned[i].return_value for i in (2, 5)] == [-3.0, -4.0]
+    assert command("seed=0,1", "K=5,2,3") == []
+    assert [place.name for place in sweep.Folders.left] == order
+
+
+def test_failed_interrupted_and_missing_jobs_run_again_where_they_were(command):
+    command("K=2,4,3,0")
+    write_status(command.folder / "2-K=3", "interrupted")
+    assert command("K=6,2,4,3,0") == [
+        ("0-K=6", "K=6"), ("1-K=4", "K=4"), ("2-K=3", "K=3"), ("3-K=0", "K=0"),
+    ]  # fmt: skip
+    (command.folder / "2-K=3" / "results.json").unlink()
+    (command.folder / "0-K=2" / "results.json").write_text("{")
+    assert [name for name, _ in command("K=2,3")] == ["0-K=2", "2-K=3"]
+
+
+def test_a_higher_limit_is_more_to_do_and_a_lower_one_is_not(command):
+    command("seed=0,1", "epochs=20")
+    assert command("seed=0,1", "epochs=10") == []
+    assert [name for name, *_ in command("seed=0,1", "epochs=30")] == ["0-seed=0", "1-seed=1"]
+
+
+def test_another_configuration_of_the_same_words_goes_to_the_same_folder_to_be_refused(command):
+    command("seed=0,1", "K=2")
+    assert [name for name, *_ in command("seed=1,0", "K=3")] == ["1-seed=1", "0-seed=0"]
+
+
+@pytest.mark.parametrize("subdir", ["${hydra.job.num}", "it's ${hydra.job.num} [a]*/x,b"])
+def test_a_folder_of_a_number_alone_is_found_by_what_it_holds(command, subdir):
+    names = [subdir.replace("${hydra.job.num}", str(i)) for i in range(3)]
+    assert command("K=2,3", subdir=subdir) == [(names[0], "K=2"), (names[1], "K=3")]
+    assert command("K=5,2,3", subdir=subdir) == [(names[2], "K=5")]
+    assert command("K=3,2,5", subdir=subdir) == []
+
+
+def test_limits_in_a_list_are_told_apart(command):
+    assert len(command("epochs=10,20", subdir="${hydra.job.num}")) == 2
+    assert command("epochs=20,10", subdir="${hydra.job.num}") == []
+    assert command("epochs=20,10,30", subdir="${hydra.job.num}") == [("2", "epochs=30")]
+
+
+def test_words_that_are_cut_off_in_a_name_are_told_apart(command):
+    longs = ["/".join(["x" * 9] * 9) + f"/{end}" for end in "abc"]
+    for values, names in ((longs[:2], "01"), (longs, "2"), (longs, "")):
+        launched = command(f"init.from={','.join(values)}", subdir="${hydra.job.num}-p")
+        assert [name for name, _ in launched] == [f"{name}-p" for name in names]
+
+
+def test_what_a_recipe_changes_is_no_reason_to_take_its_folder(composed, command):
+    """Two recipes differ in any keys, so only an equal configuration is one's own."""
+    command("K=2,3", subdir="${hydra.job.num}")
+    config = job_config(OmegaConf.masked_copy(composed, command.keys), [])
+    for K, swept, rank in ((2, {"experiment"}, 0), (5, {"experiment"}, None), (5, set(), 1)):
+        config.K = K
+        found = going_on._examine(command.folder, "0", config, swept)
+        assert (None if found is None else found.rank) == rank
+
+
+def test_equal_jobs_each_have_a_folder(command):
+    assert [name for name, _ in command("K=5,5")] == ["0-K=5", "1-K=5"]
+    assert command("K=5,5") == []
+
+
+def test_jobs_of_one_folder_are_refused(command):
+    with pytest.raises(ConfigError, match="several jobs would use the folder"):
+        command("K=2,3", subdir="same")
+
+
+def test_rows_of_a_file_are_looked_at(tmp_path, monkeypatch, composed):
+    monkeypatch.chdir(tmp_path)
+    rows, directory = tmp_path / "rows.csv", tmp_path / "run"
+    rows.write_text("1,0,1\n0,1,1\n" * 10)
+    keys = [key for key in composed if key != "hydra"]
+    wanted = job_config(OmegaConf.masked_copy(composed, keys), [])
+    wanted.dataset.name, wanted.dataset.path, wanted.dataset.image_shape = "file", str(rows), None
+    wanted.dataset.n_features, wanted.layers = None, None
+    ran = copy.deepcopy(wanted)  # as a run leaves it
+    ran.dataset.n_features, ran.layers = 3, [3, 2]
+    train(ran, directory)
+    assert not same_run.nothing_to_do(ran, wanted, directory)  # it never noted its rows
+    (directory / ".rows").write_text(same_run._digest_file("file", str(rows)))
+    assert same_run.nothing_to_do(ran, wanted, directory)
+    rows.write_text("1,0,0\n0,1,1\n" * 10)
+    same_run._digest_file.cache_clear()
+    assert not same_run.nothing_to_do(ran, wanted, directory)
+    rows.unlink()
+    same_run._digest_file.cache_clear()
+    assert not same_run.nothing_to_do(ran, wanted, directory)
+
+
+@pytest.fixture
+def command_line(home, monkeypatch):
+    monkeypatch.setattr("bihm.run.train.train", train)
+    monkeypatch.setattr("bihm.data.require", lambda name, path: None)
+
+    def give(*words):
+        start = ["bihm-train", "-m", "dataset=bars", "hydra.sweep.dir=all"]
+        code, out, _, _ = attempt([*start, *words])
+        return code, out[out.index(" finished in") - len("1 of 3 jobs") :].splitlines()
+
+    return give
+
+
+def test_a_command_given_again_tells_of_all_its_jobs(command_line):
+    assert command_line("K=2,4")[0] == 1
+    code, report = command_line("K=3,4,2")
+    assert code == 1
+    assert report[0] == f"2 of 3 jobs finished in {os.path.abspath('all')}"
+    assert [line.split()[:2] for line in report[2:]] == [
+        ["0-K=3", "3"], ["0-K=2", "2"], ["1-K=4:", "failed:"],
+    ]  # fmt: skip
+    assert command_line("K=3,2") == (0, [report[0].replace("3", "2"), *report[1:4]])
+    assert sorted(os.listdir("all")) == ["0-K=2", "0-K=3", "1-K=4", "multirun.yaml"]
+    assert not Path("all/.jobs").exists()
+
+
+@pytest.mark.long
+def test_folders_that_only_a_job_can_name_stay_as_they_are(command_line):
+    for _ in range(2):
+        assert command_line("seed=3,4", "hydra.sweep.subdir=${hydra.job.id}-${seed}")[0] == 0
+        assert sorted(os.listdir("all")) == ["0-3", "1-4", "mean-over-seeds", "multirun.yaml"]
