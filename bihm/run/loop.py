@@ -67,6 +67,9 @@ class TrainingLoop:
         self._began = time.monotonic() - self.memory.seconds
         self._saved = time.monotonic()
         self._told = -SECONDS_BETWEEN_LINES
+        self._gallery = images.Gallery(book, run)
+        self._compiling: float | None = None  # seconds of the first step's program
+        self._laid_out = False  # by this start, for TensorBoard
 
     @property
     def epoch(self) -> int:
@@ -149,7 +152,10 @@ class TrainingLoop:
         """Do the chunks that are left of this epoch; False when the time is up."""
         plan, limit = self.run.plan, self.run.config.max_seconds
         for _ in range(self.step % plan.steps_per_epoch // plan.length, plan.chunks):
+            began = time.monotonic()
             self.state, info = chunk(self.state, self.key, self.rows, rates)
+            if self._compiling is None:  # the call returns when the program is there
+                self._compiling = time.monotonic() - began
             self.checkpoints.prepare()
             self.sums.add(self.step, info)
             self.step += plan.length
@@ -181,6 +187,9 @@ class TrainingLoop:
             check_meaning(f"valid/{name} at step {self.step}", scalars.get(f"valid/{name}", 0.0))
         self._remember(scalars[f"valid/{run.score}"], params)
         self.memory.evaluated_step = self.step
+        if not self._laid_out:
+            self.book.layout([*scalars, *(["kl/h1"] if run.family.has_likelihood else [])])
+            self._laid_out = True
         self.book.evaluation(
             self.step, self.step / run.plan.steps_per_epoch, self._seconds(), scalars
         )
@@ -218,7 +227,8 @@ class TrainingLoop:
 
     def _show_pictures(self) -> None:
         """As often as there is a checkpoint; who is asked to stop has no time for them."""
-        images.show(self.book, self.run, self.best, self.valid_rows, self.step)
+        compiling = self._compiling or 0.0
+        self._gallery.show(self.best, self.valid_rows, self.step, self._seconds(), compiling)
 
     def _seconds(self) -> float:
         return time.monotonic() - self._began
