@@ -69,6 +69,9 @@ class TrainingLoop:
         self.others = Agreement(run.mesh, self.memory.seconds) if are_several() else None
         self._saved = self._seconds()
         self._told = -SECONDS_BETWEEN_LINES
+        self._gallery = images.Gallery(book, run)
+        self._compiling: float | None = None  # seconds of the first step's program
+        self._laid_out = False  # by this start, for TensorBoard
 
     @property
     def epoch(self) -> int:
@@ -151,7 +154,10 @@ class TrainingLoop:
         """Do the chunks that are left of this epoch; False when the time is up."""
         plan, limit = self.run.plan, self.run.config.max_seconds
         for _ in range(self.step % plan.steps_per_epoch // plan.length, plan.chunks):
+            began = time.monotonic()
             self.state, info = chunk(self.state, self.key, self.rows, rates)
+            if self._compiling is None:  # the call returns when the program is there
+                self._compiling = time.monotonic() - began
             self.checkpoints.prepare()
             self.sums.add(self.step, info)
             self.step += plan.length
@@ -183,6 +189,9 @@ class TrainingLoop:
             check_meaning(f"valid/{name} at step {self.step}", scalars.get(f"valid/{name}", 0.0))
         self._remember(from_first(scalars[f"valid/{run.score}"]), params)
         self.memory.evaluated_step = self.step
+        if not self._laid_out:
+            self.book.layout([*scalars, *(["kl/h1"] if run.family.has_likelihood else [])])
+            self._laid_out = True
         self.book.evaluation(
             self.step, self.step / run.plan.steps_per_epoch, self._seconds(), scalars
         )
@@ -224,7 +233,8 @@ class TrainingLoop:
 
     def _show_pictures(self) -> None:
         """As often as there is a checkpoint; who is asked to stop has no time for them."""
-        images.show(self.book, self.run, self.best, self.valid_rows, self.step)
+        compiling = self._compiling or 0.0
+        self._gallery.show(self.best, self.valid_rows, self.step, self._seconds(), compiling)
 
     def _seconds(self) -> float:
         """Since the run first began; of several processes, what the first one told last."""
