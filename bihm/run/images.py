@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from bihm.kernels.spread import local
+from bihm.kernels.spread import local, mesh_of
 from bihm.machine.machine import Structure
 from bihm.machine.training_step import TrainState, evaluated_params
 from bihm.records.logbook import Logbook
@@ -12,10 +12,7 @@ from bihm.records.pictures import sample_grid, weight_grid
 from bihm.run.build import Run
 
 SHARE = 0.03  # of a run's time, for what is worth waiting for
-TIMES = (
-    2.0  # as long as the program of a step does the one of such pictures take to compile, at most
-)
-
+TIMES = 2.0  # the programs of all that is shown take so many times as long to compile as a step's
 
 # A process compiles a program once, and may train many machines of one shape. Seconds:
 _compiling: dict[Structure, float] = {}  # the longest that a step's program took
@@ -52,11 +49,13 @@ class Gallery:
             _whole[shape] = took
 
     def _show(self, state: TrainState, rows: np.ndarray, step: int, whole: bool) -> None:
-        run, params = self._run, local(evaluated_params(state))
-        parts = (run.keys, run.structure, params, rows, whole)
-        found = run.family.distributions(*parts)
-        self._book.histograms(step, found.histograms)
-        self._book.scalars(step, found.scalars)
+        run, params = self._run, evaluated_params(state)
+        compiled = mesh_of(params) is None  # estimates on several devices have another program
+        parts = (run.keys, run.structure, local(params), rows, whole)
+        if whole or compiled:
+            found = run.family.distributions(*parts)
+            self._book.histograms(step, found.histograms)
+            self._book.scalars(step, found.scalars)
         dataset = run.dataset
         if dataset.image_shape is None:
             return

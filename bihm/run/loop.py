@@ -227,6 +227,8 @@ class TrainingLoop:
 
     def _show_pictures(self) -> None:
         """As often as there is a checkpoint; who is asked to stop has no time for them."""
+        if self.memory.best_score is None:
+            return  # nothing has been learnt that has been looked at, nor an estimate's program compiled
         compiling = self._compiling or 0.0
         self._gallery.show(self.best, self.valid_rows, self.step, self._seconds(), compiling)
 
