@@ -9,7 +9,7 @@ import numpy as np
 
 from bihm.machine.family import Report, silent
 from bihm.machine.layer_terms import layer_terms
-from bihm.machine.likelihood import Estimates, LogZ, mean_and_sem, summarise_log_z
+from bihm.machine.likelihood import Estimates, LogZ, check_meaning, mean_and_sem, summarise_log_z
 from bihm.machine.rules import has_p_star
 from bihm.run.build import make_keys
 from bihm.run.curve import curve
@@ -84,6 +84,9 @@ def believe(
             Point(point.mean - log_z.mean, float(np.hypot(point.sem, log_z.stderr)))
             for point in means["log_p_tilde_star"]
         ]
+    for name, points in means.items():
+        for at, point in zip(Ks, points, strict=True):
+            check_meaning(f"the estimate of {name} at K={at}", point.mean)
     last = found[-1]
     return Believed(len(rows), len(test), Ks, means, _by_row(last, "ess", log_z),
                     _by_row(last, "k_hat", log_z))  # fmt: skip
@@ -108,7 +111,10 @@ def log_z_path(machine: TrainedMachine, report: Report = silent) -> list[LogZ] |
     key, inner = make_keys(config.seed).log_z, config.eval.z_inner
     terms = log_z_samples(key, machine.structure, machine.params, outer, inner, report)
     steps = [n * 10**i for i in range(2, 9) for n in (1, 2, 5) if n * 10**i < outer]
-    return [summarise_log_z(terms[:count], inner) for count in [*steps, outer]]
+    path = [summarise_log_z(terms[:count], inner) for count in [*steps, outer]]
+    for one in path:
+        check_meaning(f"the estimate of 2 log Z from {one.outer} samples", one.mean)
+    return path
 
 
 def gap(machine: TrainedMachine, K: int, report: Report = silent) -> dict[str, Any]:
@@ -125,10 +131,13 @@ def look_at_layers(machine: TrainedMachine, most_rows: int) -> Layers:
     found = layer_terms(
         key, machine.structure, machine.params, jnp.asarray(rows, jnp.float32), samples=SAMPLES
     )
+    kl = [Point(*mean_and_sem(column)) for column in np.asarray(found.kl).T]
+    for i, point in enumerate(kl, start=1):
+        check_meaning(f"the KL of layer {i}", point.mean)
     units = [np.asarray(layer) for layer in found.activity]
     return Layers(
         len(rows),
-        [Point(*mean_and_sem(column)) for column in np.asarray(found.kl).T],
+        kl,
         [float(layer.mean()) for layer in units],
         [int(((layer >= IN_USE) & (layer <= 1 - IN_USE)).sum()) for layer in units],
         [layer.size for layer in units],

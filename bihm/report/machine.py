@@ -5,7 +5,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from bihm.errors import BihmError, Interrupted
+from bihm.errors import BihmError, Interrupted, disk_refusals
 from bihm.machine.likelihood import LogZ
 from bihm.machine.tails import HIGH
 from bihm.report import estimates, plots
@@ -15,6 +15,7 @@ from bihm.report.pictures import Shown, pictures
 from bihm.run.load import read_run
 from bihm.run.trained import TrainedMachine
 
+K_HAT = "k\N{NON-BREAKING HYPHEN}hat"
 QUIET = 0.01  # nats: a layer that takes less tells nothing
 NAMES = {"log_p": "log p", "log_p_tilde_star": "log p~*", "log_p_star": "log p*"}
 Made = TypeVar("Made")
@@ -43,7 +44,8 @@ class Details:
         """A part of the page, or a note on why it is not there."""
         self.say(f"{self.run.label}: {what.lower()}")
         try:
-            return make()
+            with disk_refusals():
+                return make()
         except Interrupted:
             raise
         except BihmError as error:
@@ -79,8 +81,7 @@ class Details:
         def draw() -> None:
             shown.extend(pictures(machine))
 
-        if machine.layout is not None:
-            self._try("Pictures", draw)
+        self._try("Pictures", draw)
         return [Section("What it draws", pictures=shown)] if shown else []
 
     def _layers(self, machine: TrainedMachine) -> list[Section]:
@@ -107,7 +108,7 @@ def _rows_in_words(found: estimates.Believed) -> str:
     )
     for model, values in found.k_hat.items():
         said += (
-            f" For {model}, {100 * estimates.share(values, HIGH):.1f} % of the rows have a k-hat above "
+            f" For {model}, {100 * estimates.share(values, HIGH):.1f} % of the rows have a {K_HAT} above "
             f"{HIGH} at K={found.Ks[-1]:,}."
         )
     return said
@@ -166,8 +167,8 @@ def _quiet(found: estimates.Layers) -> str:
     quiet = [str(i + 1) for i, point in enumerate(found.kl) if abs(point.mean) < QUIET]
     if not quiet:
         return f" Every layer takes {QUIET} nats or more."
-    some = "Layer" if len(quiet) == 1 else "Layers"
-    return f" {some} {', '.join(quiet)} of {len(found.kl)}: below {QUIET} nats."
+    some, take = ("Layer", "takes") if len(quiet) == 1 else ("Layers", "take")
+    return f" {some} {', '.join(quiet)} of {len(found.kl)} {take} less than {QUIET} nats."
 
 
 def _of_layers(found: estimates.Layers) -> Iterator[Chart]:

@@ -17,7 +17,7 @@ from bihm.run.sample import picture_of, rows_to_complete
 from bihm.run.sampler import SWEEPS, Drawn, Options
 from bihm.run.trained import TrainedMachine
 
-SAMPLES, CHAINS, COMPLETED = 64, 36, 24
+SAMPLES, CHAINS, COMPLETED = 64, 36, 25
 SEED = 0  # that of bihm-sample
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from bihm.config import Config, flatten
 from bihm.machine.layer_sizes import layer_sizes
+from bihm.records import seeds
 from bihm.report.files import RunFiles
 
 # What makes no other setting of a run: its seed, and when it has to end.
@@ -85,17 +86,18 @@ def _candidates(runs: Iterable[RunFiles]) -> list[str]:
 
 
 def settings(runs: Sequence[RunFiles]) -> list[Setting]:
-    """Put runs together that differ only in their seed, in the order in which they come."""
-    found: dict[str, list[RunFiles]] = {}
+    """Put runs together that differ only in their seed, in the order in which they come.
+
+    A run without a configuration is a setting of its own.
+    """
     own = [key for key in KEYS if key not in NOT_A_SETTING]
-    for run in runs:
-        unknown = (
-            run.row.get("layers") is None
-        )  # without a configuration it is a setting of its own
-        key = run.label if unknown else repr([run.row.get(name) for name in own])
-        found.setdefault(key, []).append(run)
+    known = [run for run in runs if run.row["layers"] is not None]
+    configs = {run.directory: {key: run.row[key] for key in own} for run in known}
+    of = {run.directory: run for run in known}
+    groups = [[of[job] for job in group.jobs] for group in seeds.settings(configs)]
+    groups += [[run] for run in runs if run.row["layers"] is None]
     keys = [key for key in swept(runs) if key != "seed"]
-    return [Setting(_label(group, keys), group) for group in found.values()]
+    return [Setting(_label(group, keys), group) for group in groups]
 
 
 def _label(group: Sequence[RunFiles], keys: Sequence[str]) -> str:

@@ -73,11 +73,10 @@ def effects_section(runs: Sequence[RunFiles], score: str) -> list[Section]:
         lead += (
             " Not every combination is there, so what one key seems to do may be another's doing."
         )
-    chart = Chart(
-        f"Main effects on {what}",
-        plots.effects(groups, middle, f"{what}, nats"),
-        "Dots are means over runs, with one standard error; the dotted line is the mean over all of them.",
-    )
+    said = "Dots are means over runs, with one standard error; the dotted line is the mean of all runs."
+    if any(len(effect.levels) > MOST_SHOWN for effect in effects) or len(effects) > MOST_EFFECTS:
+        said += " The table has more."
+    chart = Chart(f"Main effects on {what}", plots.effects(groups, middle, f"{what}, nats"), said)
     return [Section("Main effects", lead, tables=[_table(effects)], charts=[chart], beside=True)]
 
 

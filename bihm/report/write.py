@@ -7,6 +7,7 @@ from bihm.errors import disk_refusals
 from bihm.records.run_files import place, write_text
 from bihm.report import runs as of_runs
 from bihm.report.files import RunFiles, read_runs, read_sweep
+from bihm.report.learning import learning_section
 from bihm.report.machine import Bounds, Details
 from bihm.report.page import Page, Part, Section, render
 from bihm.report.settings import score_of, settings
@@ -76,7 +77,7 @@ def _together(runs: Sequence[RunFiles], score: str) -> Part:
     sections: list[Section] = [runs_section(runs, score), *effects_section(runs, score)]
     done = sum(run.row.get("status") == "finished" for run in runs)
     lead = f"{done} of {len(runs)} runs have finished; {len(groups)} settings."
-    return Part("Together", lead, sections=[*sections, *of_runs.learning_section(groups)])
+    return Part("Together", lead, sections=[*sections, *learning_section(groups)])
 
 
 def _alone(run: RunFiles, details: Details, what: str) -> Part:
@@ -92,7 +93,7 @@ def _alone(run: RunFiles, details: Details, what: str) -> Part:
         [*notes, *details.notes],
         [
             *of_runs.numbers_section(run),
-            *of_runs.learning_section(settings([run])),
+            *learning_section(settings([run])),
             *details.sections,
             *of_runs.configuration_section(run),
         ],

@@ -258,7 +258,7 @@ RUNS = [
     (
         S + "run=a method=gibbs",
         2,
-        "method must be one of ancestral, resample, chain, generate, got 'gibbs'",
+        "method must be one of ancestral, resample, chain, layerwise, generate, best, got 'gibbs'",
     ),
     (S + "run=a sweps=3", 2, "there is no key 'sweps'; did you mean 'sweeps'?"),
     ([S.strip(), "run=a", "mask"], 2, "mask needs a value: mask=..."),

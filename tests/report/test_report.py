@@ -13,6 +13,7 @@ from small_run import EACH_EPOCH, tiny
 from bihm.cli.report import main
 from bihm.config import to_yaml
 from bihm.config.schema import ModelConfig
+from bihm.errors import NumbersError
 from bihm.report import page, plots
 from bihm.report.machine import Bounds
 from bihm.report.write import write_report
@@ -262,3 +263,23 @@ def test_the_script_that_sorts_is_the_one_that_may_run():
     script = re.search(r"<script>(.*?)</script>", html, re.S)[1]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert f"script-src 'sha256-{digest}'" in html
+
+
+def test_a_disk_that_refuses_and_numbers_that_broke_leave_a_part_out(
+    report, bihm, tmp_path, monkeypatch, unseen
+):
+    def refuse(*args, **named):
+        raise PermissionError(13, "Permission denied", "x")
+
+    def broken(*args, **named):
+        raise NumbersError("the estimate of log_p is nan")
+
+    monkeypatch.setattr("bihm.report.estimates.look_at_layers", refuse)
+    monkeypatch.setattr("bihm.report.estimates.believe", broken)
+    code, _, err = report(f"run={bihm}", f"out={tmp_path}", *QUICK)
+    assert code == 0
+    html = Reader((tmp_path / "report.html").read_text())
+    assert html.has("Plots of the layers are left out: x: Permission denied")
+    assert html.has("Estimates against K are left out: the estimate of log_p is nan")
+    assert err.count("\n") == 2
+    assert "2 log Z against outer samples" in html.texts["h4"]

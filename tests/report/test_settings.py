@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from read_runs import run
 
-from bihm.config import Config, flatten
 from bihm.report.files import RunFiles
 from bihm.report.settings import main_effects, score_of, settings, swept
 
@@ -15,13 +15,6 @@ VALUES = {  # model, learning rate: the scores of two seeds
     ("rws", 0.1): (-24.0, -27.0),
     ("rws", 0.2): (-28.0, -29.0),
 }
-
-
-def run(label="a", score=None, **changes):
-    row = {**flatten(Config()), "layers": [6, 3], "depth": 2, "dataset.n_features": 16}
-    row |= {key.replace("__", "."): value for key, value in changes.items()}
-    numbers = {} if score is None else {"valid.log_p": score}
-    return RunFiles(Path(label), label, {"status": "finished", **row, **numbers}, [])
 
 
 def grid():
