@@ -1,6 +1,7 @@
 """What TensorBoard shows of a machine beside its curves, as often as that costs little."""
 
 import time
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -30,17 +31,25 @@ class Gallery:
     def __init__(self, book: Logbook, run: Run) -> None:
         self._book, self._run = book, run
         self._spent = 0.0
+        self._called = self._laid_out = False
 
-    def show(
-        self, state: TrainState, rows: np.ndarray, step: int, seconds: float, compiling: float
-    ) -> None:
-        """Log what there is to see, with `rows` of valid, after so many seconds of the run.
+    def note_call(self, seconds: float) -> None:
+        """Be told how long a chunk's call took: the first one returns when its program is there."""
+        if not self._called:
+            self._called, shape = True, self._run.structure
+            _compiling[shape] = max(seconds, _compiling.get(shape, 0.0))
 
-        `compiling` is how long it took to compile a training step.
-        """
+    def lay_out(self, names: Iterable[str]) -> None:
+        """Write once which scalars, of those with these names and of ours, make a chart."""
+        if not self._laid_out:
+            self._laid_out = True
+            by_layer = ["kl/h1"] if self._run.family.has_likelihood else []
+            self._book.layout([*names, *by_layer])
+
+    def show(self, state: TrainState, rows: np.ndarray, step: int, seconds: float) -> None:
+        """Log what there is to see, with `rows` of valid, after so many seconds of the run."""
         began, shape = time.monotonic(), self._run.structure
-        _compiling[shape] = max(compiling, _compiling.get(shape, 0.0))
-        expected = _whole.get(shape, TIMES * _compiling[shape])
+        expected = _whole.get(shape, TIMES * _compiling.get(shape, 0.0))
         whole = self._spent + expected <= SHARE * seconds
         self._show(state, rows, step, whole)
         took = time.monotonic() - began
