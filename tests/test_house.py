@@ -23,7 +23,7 @@ DOORS = {  # each outside library, and what alone may import it
     "flax": {"machine"},
     "optax": {"machine/optimizer.py", "machine/training_step.py"},
     "orbax": {"records/checkpoint.py"},
-    "tensorboard": {"records/logbook.py"},
+    "tensorboard": {"records/logbook.py", "records/summaries.py"},
     "rich": {"records/progress.py"},
     "safetensors": {"records/weights.py"},
     "PIL": {"records/pictures.py"},

@@ -108,6 +108,13 @@ class CheckpointConfig:
 
 
 @dataclass
+class DistributedConfig:
+    coordinator: str | None = None
+    processes: int | None = None
+    process: int | None = None
+
+
+@dataclass
 class Config:
     """Everything that determines a run."""
 
@@ -122,6 +129,7 @@ class Config:
     seed: int = 0
     precision: str = "f32"
     devices: Any = 1  # a number, or "all"
+    distributed: DistributedConfig = field(default_factory=DistributedConfig)
     max_seconds: float | None = None
     p: SideConfig = field(default_factory=SideConfig)
     q: SideConfig = field(default_factory=SideConfig)

@@ -38,9 +38,12 @@ def replicate(tree: Tree, mesh: Mesh | None) -> Tree:
         if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
             key: Array = jax.random.wrap_key_data(put(jax.random.key_data(x)))
             return key
-        # From the host: what other processes have of an array of this process is theirs.
-        copy: Array = jax.device_put(np.asarray(x), everywhere, may_alias=False)
-        return copy
+        # From the host: what other processes have of an array of this process is theirs. Of copies, whose
+        # buffers a step may take for its own.
+        host = np.array(x)
+        return jax.make_array_from_callback(
+            host.shape, everywhere, lambda index: host[index].copy()
+        )
 
     copies: Tree = jax.tree.map(put, tree)
     return copies

@@ -53,6 +53,13 @@ class Image(NamedTuple):
     weights: bool = False
 
 
+class Distributions(NamedTuple):
+    """What a person wants to see of any machine beside its estimates, by tag."""
+
+    histograms: Mapping[str, np.ndarray]
+    scalars: Mapping[str, float]
+
+
 @runtime_checkable
 class Family(Protocol):
     """A family of models with the options of one configuration."""
@@ -131,9 +138,17 @@ class Family(Protocol):
         """
 
     def pictures(
-        self, key: PRNGKey, structure: Structure, params: Params, rows: np.ndarray
+        self, keys: Keys, structure: Structure, params: Params, rows: np.ndarray, whole: bool
     ) -> list[Image]:
-        """What a person wants to see of a machine of images; `rows` are some of valid."""
+        """What a person wants to see of a machine of images, with `rows` of valid.
+
+        Unless `whole`, only what is quickly compiled.
+        """
+
+    def distributions(
+        self, keys: Keys, structure: Structure, params: Params, rows: np.ndarray, whole: bool
+    ) -> Distributions:
+        """How its numbers are spread over rows and layers; `rows` are those of valid; `whole` as above."""
 
     def densities(
         self,

@@ -27,6 +27,7 @@ from bihm.records.progress import Progress
 from bihm.records.results import number
 from bihm.run import images
 from bihm.run.build import Run, phases
+from bihm.run.processes import Agreement, are_several, from_first
 from bihm.run.step_sums import StepSums
 from bihm.run.stopping import Memory, Stopping
 from bihm.signals import StopRequest
@@ -65,8 +66,12 @@ class TrainingLoop:
         self.step = int(self.state.step)  # known here, so that asking does not wait for the device
         self.sums = StepSums(run.params, self.memory.totals, self.memory.steps, run.family.limits)
         self._began = time.monotonic() - self.memory.seconds
-        self._saved = time.monotonic()
+        self.others = Agreement(run.mesh, self.memory.seconds) if are_several() else None
+        self._saved = self._seconds()
         self._told = -SECONDS_BETWEEN_LINES
+        self._gallery = images.Gallery(book, run)
+        self._compiling: float | None = None  # seconds of the first step's program
+        self._laid_out = False  # by this start, for TensorBoard
 
     @property
     def epoch(self) -> int:
@@ -149,7 +154,10 @@ class TrainingLoop:
         """Do the chunks that are left of this epoch; False when the time is up."""
         plan, limit = self.run.plan, self.run.config.max_seconds
         for _ in range(self.step % plan.steps_per_epoch // plan.length, plan.chunks):
+            began = time.monotonic()
             self.state, info = chunk(self.state, self.key, self.rows, rates)
+            if self._compiling is None:  # the call returns when the program is there
+                self._compiling = time.monotonic() - began
             self.checkpoints.prepare()
             self.sums.add(self.step, info)
             self.step += plan.length
@@ -179,8 +187,11 @@ class TrainingLoop:
             scalars[f"weight_norm/{name}"] = float(np.linalg.norm(np.asarray(leaf, np.float64)))
         for name in (run.score, "two_log_z"):
             check_meaning(f"valid/{name} at step {self.step}", scalars.get(f"valid/{name}", 0.0))
-        self._remember(scalars[f"valid/{run.score}"], params)
+        self._remember(from_first(scalars[f"valid/{run.score}"]), params)
         self.memory.evaluated_step = self.step
+        if not self._laid_out:
+            self.book.layout([*scalars, *(["kl/h1"] if run.family.has_likelihood else [])])
+            self._laid_out = True
         self.book.evaluation(
             self.step, self.step / run.plan.steps_per_epoch, self._seconds(), scalars
         )
@@ -197,13 +208,17 @@ class TrainingLoop:
         Raises:
             Interrupted: it did.
         """
-        if self.stop.signal is not None:
+        signal = self.stop.signal
+        if self.others is not None:
+            self.others.ask(signal, time.monotonic() - self._began)
+            signal = self.others.signal
+        if signal is not None:
             self.save()
             self.checkpoints.wait()
-            raise Interrupted(self.stop.signal)
+            raise Interrupted(signal)
 
     def _save_if_due(self) -> None:
-        if time.monotonic() - self._saved >= self.run.config.checkpoint.every_seconds:
+        if self._seconds() - self._saved >= self.run.config.checkpoint.every_seconds:
             self.save()
             self._show_pictures()
 
@@ -214,14 +229,16 @@ class TrainingLoop:
         self.memory.totals, self.memory.steps = self.sums.totals, self.sums.steps
         memory: dict[str, Any] = asdict(self.memory)
         self.checkpoints.save(Checkpoint(self.state, self.best, memory))
-        self._saved = time.monotonic()
+        self._saved = self._seconds()
 
     def _show_pictures(self) -> None:
         """As often as there is a checkpoint; who is asked to stop has no time for them."""
-        images.show(self.book, self.run, self.best, self.valid_rows, self.step)
+        compiling = self._compiling or 0.0
+        self._gallery.show(self.best, self.valid_rows, self.step, self._seconds(), compiling)
 
     def _seconds(self) -> float:
-        return time.monotonic() - self._began
+        """Since the run first began; of several processes, what the first one told last."""
+        return time.monotonic() - self._began if self.others is None else self.others.seconds
 
     def _best_text(self) -> str:
         best = self.memory.best_score

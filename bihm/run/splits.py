@@ -188,6 +188,21 @@ def _stretches(
     yield before
 
 
+def weights_of_some(
+    key: PRNGKey, structure: Structure, params: Params, rows: np.ndarray, K: int
+) -> np.ndarray:
+    """log w of the first rows, as many as make a tile, and of the first samples: (samples, rows), float64.
+
+    By the program that estimates with this K, so that nothing is compiled.
+    """
+    block = block_size(K)
+    height = min(len(rows), max(1, TILE // block))
+    x = np.asarray(rows[:height], np.float32)
+    _, stretch, _ = next(_stretches(key, range(1), structure, params, x, [K], block))
+    log_w = np.asarray(stretch[0].log_w, np.float64)
+    return log_w[np.isfinite(log_w).all(axis=1)]  # where no sample was, there is -inf
+
+
 def log_z_samples(
     key: PRNGKey,
     structure: Structure,

@@ -13,13 +13,14 @@ from bihm.config import Config
 from bihm.config.families import TARGETPROP_OPTIONS
 from bihm.errors import DataError
 from bihm.kernels.spread import local, mesh_of, replicate
-from bihm.machine.family import Image, Keys, Limit, Loss, Report, silent
+from bihm.machine.family import Distributions, Image, Keys, Limit, Loss, Report, silent
 from bihm.machine.machine import Params, Structure
 from bihm.machine.parzen import SIGMA_ROWS, choose_sigma
 from bihm.machine.targetprop.machine import Inference, TargetPropMachine, paper_units
 from bihm.machine.targetprop.training import Noise, targetprop
 from bihm.run import sampler
 from bihm.run import targetprop_tiles as tiles
+from bihm.run.looks import beside
 from bihm.run.parzen import density_blocks, levels, path_block
 from bihm.run.sampling_options import Options, settle_means
 from bihm.types import AnyArray, Array, Float, PRNGKey, Rows
@@ -172,21 +173,32 @@ class TargetProp:
         return -math.inf, -math.inf
 
     def pictures(
-        self, key: PRNGKey, structure: Structure, params: Params, rows: np.ndarray
+        self, keys: Keys, structure: Structure, params: Params, rows: np.ndarray, whole: bool
     ) -> list[Image]:
-        """Samples by GENERATE and directed ones, and rows of valid of which the first half was given."""
+        """Samples by GENERATE and directed ones; if `whole` rows of which the first half was given, too."""
+        key = keys.pictures
+        images = [
+            Image("samples/generate", self._draw(key, structure, params, SHOWN, self.rounds)),
+            Image("samples/directed", self._draw(key, structure, params, SHOWN, 0)),
+        ]
+        if not whole:
+            return images
         some = rows[:COMPLETED]
         observed = np.broadcast_to(np.arange(rows.shape[1]) < rows.shape[1] // 2, some.shape)
         filled = tiles.complete(
             key, structure, params, jnp.asarray(some), jnp.asarray(observed),
             how=self.sampling, sweeps=INPAINT_SWEEPS,
         )  # fmt: skip
-        pairs = np.stack([some, np.asarray(filled)], axis=1).reshape(-1, rows.shape[1])
-        return [
-            Image("samples/generate", self._draw(key, structure, params, SHOWN, self.rounds)),
-            Image("samples/directed", self._draw(key, structure, params, SHOWN, 0)),
-            Image("completions/first_half_given", np.clip(pairs, 0, 1)),
-        ]
+        pairs = beside(some, np.asarray(filled))
+        return [*images, Image("completions/first_half_given", pairs)]
+
+    def distributions(
+        self, keys: Keys, structure: Structure, params: Params, rows: np.ndarray, whole: bool
+    ) -> Distributions:
+        """log p(x, h) of rows after inference; its layers are estimated anyway."""
+        del keys, whole
+        path = tiles.path(structure, params, rows[: tiles.AT_ONCE], self.sampling, silent)
+        return Distributions({"log_p_xh": path[-1].sum(axis=0)}, {})
 
     def _draw(
         self,

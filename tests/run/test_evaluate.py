@@ -272,7 +272,9 @@ def test_pictures_are_made_of_a_file_that_says_its_shape(tmp_path):
         config = tiny(dataset__name="file", dataset__path=path, dataset__image_shape=shape)
         config.epochs, config.batch_size = 1, 10
         train(config, tmp_path / name)
-    assert images_in(tmp_path / "images") == ["samples/p", "weights/p_x_given_h1"]
+    assert images_in(tmp_path / "images") == [
+        *("samples/p", "weights/p_x_given_h1", "weights/q_h1_given_x")
+    ]
     assert images_in(tmp_path / "none") == []
 
 

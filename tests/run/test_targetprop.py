@@ -73,7 +73,7 @@ def test_its_columns_are_its_own(trained):
     assert b"final/test/parzen" in ends
     assert b"final/test/log_p\n" not in ends
     lines = [path.read_bytes() for path in trained[0].glob("events.out.tfevents.1*")]
-    for tag in (b"samples/generate", b"samples/directed", b"completions/first_half_given"):
+    for tag in (b"samples/generate", b"samples/directed", b"log_p_xh"):
         assert any(tag in line for line in lines)
     (row,) = bihm.results(trained[0])
     assert row["test.parzen"] == trained[1]["test"]["parzen"]["mean"]
