@@ -1,5 +1,6 @@
 """What a process does that is not the first of its run: it computes with the others, and writes nothing."""
 
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,9 @@ from bihm.signals import stop_request
 class Silence:
     """A logbook, and a display of progress, that nobody reads."""
 
-    def evaluation(self, *_: Any) -> None: ...
-    def image(self, *_: Any) -> None: ...
-    def advance(self, *_: Any) -> None: ...
-    def line(self, *_: Any) -> None: ...
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        """Whatever it is told: nothing."""
+        return lambda *_, **__: None
 
 
 def same_work(run: Run) -> dict[str, str]:
