@@ -60,9 +60,8 @@ class TrainingLoop:
         self.memory = Memory(**start.memory)
         self.memory.eval_every = self.memory.eval_every or run.eval_every
         self.state = run.on_devices(start.latest)
-        self.best: TrainState = _copy(
-            run.on_devices(start.best)
-        )  # a chunk takes the buffers of `state` for its own
+        # A copy: a chunk takes the buffers of `state` for its own.
+        self.best: TrainState = _copy(run.on_devices(start.best))
         self.step = int(self.state.step)  # known here, so that asking does not wait for the device
         self.sums = StepSums(run.params, self.memory.totals, self.memory.steps, run.family.limits)
         self._began = time.monotonic() - self.memory.seconds
@@ -169,13 +168,8 @@ class TrainingLoop:
         if self.memory.evaluated_step == self.step:
             return
         run = self.run
-        params = run.family.fit(
-            run.structure,
-            evaluated_params(self.state),
-            run.dataset.train,
-            run.dataset.grey,
-            self.heed_signals,
-        )
+        before, report = evaluated_params(self.state), self.heed_signals
+        params = run.family.fit(run.structure, before, run.dataset.train, run.dataset.grey, report)
         scalars = run.family.estimate(
             run.keys, run.structure, params, self.valid_rows, self.heed_signals
         )
