@@ -11,6 +11,7 @@ import numpy as np
 
 from bihm.config import PhaseConfig
 from bihm.errors import Interrupted
+from bihm.kernels.together import on_device_once
 from bihm.machine.likelihood import check_meaning
 from bihm.machine.machine import Params
 from bihm.machine.optimizer import Rates
@@ -52,7 +53,7 @@ class TrainingLoop:
     ):
         self.run, self.book, self.checkpoints = run, book, checkpoints
         self.progress, self.stop = progress, stop
-        self.rows = jnp.asarray(run.dataset.train)
+        self.rows = on_device_once(run.dataset.train)
         self.valid_rows = run.fixed_rows("valid")
         self.stopping = Stopping.of(run, self.valid_rows)
         self.memory = Memory(**start.memory)
@@ -112,7 +113,9 @@ class TrainingLoop:
         assert phase.epochs is not None
         self.heed_signals()  # compilation, which follows, takes the longest
         chunk = self._compile(phase.K)
-        rates = Rates.of(phase.lr, phase.lr_end, self.memory.phase_step, phase.epochs * per_epoch)
+        steps, optim = phase.epochs * per_epoch, self.run.config.optim
+        first = self.memory.phase_step
+        rates = Rates.of(phase.lr, phase.lr_end, first, steps, optim.l1, optim.l2)
         while True:
             done, within = divmod(self.step - self.memory.phase_step, per_epoch)
             last = done == phase.epochs
