@@ -140,8 +140,11 @@ def recorded_places(directory: Path) -> list[dict[str, Any]]:
     return content if known else []
 
 
-def arithmetic(precision: str) -> dict[str, Any]:
-    """What the rounding of a run's numbers, and its random numbers, depend on beside its configuration."""
+def arithmetic(precision: str, devices: int = 1) -> dict[str, Any]:
+    """What the rounding of a run's numbers, and its random numbers, depend on beside its configuration.
+
+    `devices` is on how many of them it computes.
+    """
     import jax
     import jaxlib
 
@@ -151,7 +154,7 @@ def arithmetic(precision: str) -> dict[str, Any]:
         here |= {"processor": _processor_name(), "threads": threads()}
     return here | {
         "device": device.device_kind,
-        "devices": jax.device_count(),
+        "devices": devices,
         "jax": jax.__version__,
         "jaxlib": jaxlib.__version__,
         "threefry_partitionable": bool(getattr(jax.config, PARTITIONABLE, True)),

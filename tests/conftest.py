@@ -14,6 +14,8 @@ from bihm.machine.machine import HelmholtzMachine
 from bihm.signals import STOP_SIGNALS
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+if "host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+    jax.config.update("jax_num_cpu_devices", 4)  # for tests of work that is spread over several
 
 # Compilation is what tests cost: what one test compiled, the others of this session need not.
 jax.config.update("jax_compilation_cache_dir", str(COMPILED))

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from bihm.cli import data, evaluate, sample, train
+from bihm.cli import data, evaluate, report, sample, train
 
 MAINS = {
     "bihm-train": train.main,
     "bihm-data": data.main,
     "bihm-eval": evaluate.main,
     "bihm-sample": sample.main,
+    "bihm-report": report.main,
 }
 SECONDS = 3  # of the processor: a busy machine must not fail a row
 

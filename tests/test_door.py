@@ -109,6 +109,7 @@ METHODS = [
     ("ancestral", {}),
     ("resample", {"proposals": 100}),
     pytest.param("chain", {"sweeps": 3, "K": 2}, marks=pytest.mark.long),
+    pytest.param("layerwise", {"sweeps": 3, "K": 2}, marks=pytest.mark.long),
 ]
 
 
@@ -130,6 +131,23 @@ def test_completions_are_those_of_bihm_sample_bit_for_bit(command, run, machine)
     each = np.broadcast_to(file["observed"], missing.shape)
     for mask in (file["observed"], file["observed"].astype(bool), each):
         np.testing.assert_array_equal(machine.complete(missing, mask, **settings), file["x"])
+
+
+@pytest.mark.long
+def test_best_completions_are_those_of_bihm_sample_and_better_than_random_ones(
+    command, run, machine
+):
+    """With the score that `log_p_tilde_star` agrees with, as the run's model is p*."""
+    command(sample, f"run={run}", "n=5", "mask=left", "sweeps=20", "K=50", "method=best")
+    file = arrays(run / "samples-best.npz")
+    left = np.broadcast_to(file["observed"] == 1, file["x"].shape)
+    np.testing.assert_array_equal(file["x"][left], file["data"][left])
+    settings = {"sweeps": 20, "K": 50}
+    got = machine.complete(file["data"], "left", method="best", **settings)
+    np.testing.assert_array_equal(got, file["x"])
+    np.testing.assert_allclose(file["score"], machine.log_p_tilde_star(got, 2000), atol=1.0)
+    random = machine.complete(file["data"], "left", sweeps=20)
+    assert (file["score"] > machine.log_p_tilde_star(random, 2000)).all()
 
 
 def test_every_row_has_its_own_mask(machine):
@@ -252,7 +270,7 @@ WRONG_CALLS = [
     (lambda m: m.sample(0), "n must be at least 1, got 0"),
     (
         lambda m: m.sample(2, "gibbs"),
-        "method must be one of ancestral, resample, chain, got",
+        "method must be one of ancestral, resample, chain, layerwise, best, got",
     ),
     (lambda m: m.sample(2, K=3), "K has no meaning with method=ancestral; it belongs to chain"),
     (lambda m: m.sample(2, seed=2**32), "seed must lie in 0 .. 2**32 - 1"),

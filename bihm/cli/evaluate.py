@@ -1,26 +1,26 @@
 """`bihm-eval`: the likelihood of a finished run again, at any K, on any dataset of its width."""
 
 import logging
-import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bihm import paths
 from bihm.cli import exit_codes
-from bihm.cli.keyvalue import parse
+from bihm.cli.keyvalue import parse, split_names
 from bihm.errors import ConfigError
 from bihm.records.run_files import require_run
 
 if TYPE_CHECKING:
+    from bihm.run.listener import Listener
     from bihm.run.trained import TrainedMachine
 
 PROGRAM = "bihm-eval"
 SAMPLES = 10_000  # of a Parzen estimate
 USAGE = """usage: bihm-eval run=DIR[,DIR...]|weights=FILE [split=test] [K=1000] [dataset=NAME]
                  [per_example=true] [sandwich=true] [repeats=R] [given=MASK]
-                 [parzen=true] [samples=10000] [out=FILE]
+                 [parzen=true] [samples=10000] [devices=N] [out=FILE]
 
 Estimates log p, and for BiHM log p~*, 2 log Z and log p*, of the best state of a run. Prints a small
 table, writes eval-<split>-K<K>.json into the run directory, or FILE.eval-<split>-K<K>.json, and prints
@@ -35,18 +35,22 @@ where it is.
   K=[1,10,100,1000]  one pass over the largest, and a file for each
   dataset=NAME       another dataset of the same width: a name that bihm-data list shows, or a file
                      .npz .npy .mat, .csv .tsv .txt .dat .data .amat, .libsvm .svm (tables also .gz);
-                     one without splits is cut 80/10/10, always the same way, and split= is a part of it
+                     one without splits is cut 80/10/10, always the same way, and split= is a part of it.
+                     A table or array may lack values (nothing, ?, NA, NaN): then the numbers are log p of
+                     the seen part of each row, from K rounded up to hundreds, and say how many are missing
   per_example=true   also write eval-<split>-K<K>.npz with one value for each row, in the split's order
   sandwich=true      also dream 1000 rows, whose true latents are known, and estimate their log p from
                      below and from above: on them the lower estimate lacks at most the gap, in the mean
   repeats=5          estimate with so many seeds, the run's own and those after it: then there are 95 %
                      intervals, errors over rows and over samples, and what K x repeats samples give
-  given=left         also log p of the missing part of each row given the seen one, by the model p: left,
-                     right, top or bottom is seen, or where a file of bits has a 1 (see bihm-sample mask=)
+  given=left         also log p of the missing part of each row given the seen one, by p and for BiHM by
+                     p*, too: left, right, top or bottom is seen, or where a file of bits has a 1 (see
+                     bihm-sample mask=); from K samples, rounded up to whole hundreds
   parzen=true        instead, the Parzen-window estimate: a density of real numbers, of rows as levels in
                      [0, 1], from means of pixels as samples, beside its anchor, training rows as samples;
                      written to eval-<split>-parzen.json; for model=targetprop it is all there is
   samples=10000      parzen: how many; sigma is chosen on valid
+  devices=all        spread the work over all devices, or over so many; the numbers do not depend on it
   out=FILE           where to, a .json, or in which folder; arrays go beside it
 
 Beside each estimate stands the share of rows whose k-hat is above 0.7 (Pareto smoothed importance
@@ -69,6 +73,7 @@ class Command:
     given: str | None = None
     parzen: bool = False
     samples: int | None = None
+    devices: str = "1"
     out: str | None = None
 
 
@@ -92,10 +97,10 @@ def main(argv: list[str] | None = None) -> None:
         configure_jax()
         if len(runs) > 1:
             return _mixture(runs, command)
-        from bihm.run.load import read_run, read_weights
+        from bihm.run.load import put_on, read_run, read_weights
 
         trained = read_run(runs[0]) if runs else read_weights(Path(str(command.weights)))
-        _evaluate(trained, command)
+        _evaluate(put_on(trained, command.devices), command)
 
 
 def _evaluate(trained: "TrainedMachine", command: Command) -> None:
@@ -106,10 +111,7 @@ def _evaluate(trained: "TrainedMachine", command: Command) -> None:
         "split": command.split,
         "dataset": command.dataset,
         "out": command.out,
-        "show": lambda block: print("\n".join(table({command.split: block})), flush=True),
-        "report": _report,
-        "wrote": print,
-        "say": _say,
+        "to": _listener(lambda block: table({command.split: block})),
     }
     if command.parzen or not trained.family.has_likelihood:
         if command.per_example or command.K != Command().K or asked_for(command):
@@ -158,16 +160,12 @@ def asked_for(command: Command) -> list[str]:
 
 
 def _runs(text: str | None) -> list[Path]:
-    """The run directories that run= names; a name that holds a comma is one, if there is such a folder."""
-    if text is None:
-        return []
-    if os.path.lexists(text):
-        return [Path(text)]
-    return [Path(paths.expand(part)) for part in text.split(",")]
+    """The run directories that run= names."""
+    return [] if text is None else [Path(name) for name in split_names(text)]
 
 
 def _mixture(runs: list[Path], command: Command) -> None:
-    from bihm.run.load import read_run
+    from bihm.run.load import put_on, read_run
     from bihm.run.mixture import evaluate_mixture, mixture_table
 
     if command.parzen or command.samples is not None:
@@ -178,17 +176,21 @@ def _mixture(runs: list[Path], command: Command) -> None:
         raise ConfigError(f"a mixture takes one K, got K={command.K}")
     names = list(map(str, runs))
     evaluate_mixture(
-        [read_run(run) for run in runs],
+        [put_on(read_run(run), command.devices) for run in runs],
         split=command.split,
         K=command.K[0],
         dataset=command.dataset,
         per_example=command.per_example,
         out=command.out,
-        show=lambda block: print("\n".join(mixture_table(command.split, names, block)), flush=True),
-        report=_report,
-        say=_say,
-        wrote=print,
+        to=_listener(lambda block: mixture_table(command.split, names, block)),
     )
+
+
+def _listener(table: Callable[[dict[str, Any]], list[str]]) -> "Listener":
+    """The person at the terminal, who sees a result as a table."""
+    from bihm.run.listener import Listener
+
+    return Listener(lambda block: print("\n".join(table(block)), flush=True), _report, _say, print)
 
 
 def _say(line: str) -> None:

@@ -26,15 +26,16 @@ WANTED = {
     bool: "true or false",
     str: "a text",
     list[int]: "a whole number, or several as [1,10,100]",
+    list[str]: "a text, or several with commas between them",
 }
 
 
 def parse(argv: Sequence[str] | None, schema: type[Schema], program: str, usage: str) -> Schema:
     """Turn `key=value` words into a `schema`; None stands for the process's own arguments.
 
-    A field is an int, float, bool, str, list[int] or Literal of strings, perhaps `| None` (the word null);
-    one without a default must be given. A list is [1,10,100], or one number. `--help` or `-h` prints
-    `usage` and exits with 0.
+    A field is an int, float, bool, str, list[int], list[str] or Literal of strings, perhaps `| None` (the
+    word null); one without a default must be given. A list is [1,10,100], or one number; one of texts is
+    A,B,C, or the key given several times. `--help` or `-h` prints `usage` and exits with 0.
 
     Raises:
         ConfigError: one line on an unknown, repeated or missing key, or a value of the wrong type.
@@ -54,9 +55,10 @@ def parse(argv: Sequence[str] | None, schema: type[Schema], program: str, usage:
             raise ConfigError(_unknown(word if not equals else key, list(hints), program))
         if not equals or not text:
             raise ConfigError(f"{key} needs a value: {key}=...")
-        if key in values:
+        value = _convert(key, text, hints[key])
+        if key in values and hints[key] != list[str]:
             raise ConfigError(f"{key} is given twice")
-        values[key] = _convert(key, text, hints[key])
+        values[key] = [*values[key], *value] if key in values else value
     for field in dataclasses.fields(schema):  # type: ignore[arg-type]
         no_default = field.default is field.default_factory is dataclasses.MISSING
         if no_default and field.name not in values:
@@ -97,6 +99,8 @@ def _read(text: str, kind: Any) -> Any:
         return paths.expand(text)  # a path, mostly; nothing else begins with ~
     if kind is int:
         return _whole(text)
+    if kind == list[str]:
+        return split_names(text)
     if kind == list[int]:
         inner = text[1:-1] if text.startswith("[") and text.endswith("]") else text
         return [_whole(part) for part in inner.split(",")]
@@ -104,6 +108,12 @@ def _read(text: str, kind: Any) -> Any:
     if kind is float and not math.isfinite(value):
         raise ValueError(text)
     return value
+
+
+def split_names(text: str) -> list[str]:
+    """Files or folders with commas between them; a name that holds a comma is one, if it is there."""
+    parts = [text] if os.path.lexists(text) else text.split(",")
+    return [paths.expand(part) for part in parts]
 
 
 def _whole(text: str) -> int:

@@ -82,6 +82,11 @@ class Together(Launcher):
                 "hydra.job.chdir and hydra.job.env_set are of a process, which jobs share here; "
                 "leave them out, or choose another hydra/launcher"
             )
+        if str(job.devices) != "1":
+            raise ConfigError(
+                f"devices={job.devices}: hydra/launcher=together puts several jobs on one device; "
+                "leave it out, or choose another hydra/launcher"
+            )
         return job
 
     def _wake(self, job: DictConfig) -> None:

@@ -19,6 +19,7 @@ from bihm import paths
 from bihm.cli import (
     command_words,
     exit_codes,
+    follower,
     going_on,
     help_check,
     imports,
@@ -27,6 +28,7 @@ from bihm.cli import (
     untrusted_files,
 )
 from bihm.cli.job_config import job_config
+from bihm.config.processes import find_place
 from bihm.errors import (
     BihmError,
     ConfigError,
@@ -104,8 +106,18 @@ def _train(config: schema.Config, directory: Path, interactive: bool) -> float:
     from bihm.runtime import (  # jax takes a second to import: not before it is needed
         configure_jax,
         hold_threads,
+        import_jax,
     )
 
+    if find_place(config.distributed).processes > 1:
+        import_jax()
+        from bihm.run.processes import from_first, is_first, join
+
+        join(config.distributed)
+        directory = Path(from_first(str(directory)))
+        if not is_first():
+            logging.disable()
+    config.distributed = schema.DistributedConfig()  # by which processes makes no other run of it
     hold_threads(directory)
     configure_jax()
     from bihm.records.results import score
@@ -158,8 +170,12 @@ def _main() -> None:
     run = hydra.main(version_base="1.3", config_path=str(paths.configs()), config_name="train")
     error: BaseException | None = None
     try:
+        followed = follower.config_of(sys.argv[1:])
         sys.argv[1:] = command_words.screen(sys.argv[1:])
-        run(lambda raw: job(raw))()  # Hydra asks for a function: it wants to know its module
+        if followed is not None:
+            _train(followed, Path(), interactive=False)
+        else:
+            run(lambda raw: job(raw))()  # Hydra asks for a function: it wants to know its module
         error = job.error
     except (BihmError, KeyboardInterrupt) as caught:
         error = job.error or caught  # an interrupted job ends its sweep by KeyboardInterrupt

@@ -5,6 +5,7 @@ from bihm.config.read import differences, from_dict, load, parse
 from bihm.config.schema import (
     GROUPS,
     Config,
+    DistributedConfig,
     PhaseConfig,
     SideConfig,
     columns,
@@ -17,6 +18,7 @@ from bihm.config.schema import (
 __all__ = [
     "GROUPS",
     "Config",
+    "DistributedConfig",
     "PhaseConfig",
     "SideConfig",
     "columns",

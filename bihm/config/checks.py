@@ -9,6 +9,7 @@ from bihm.config.schema import (
     MOST_LAYERS,
     Config,
     DatasetConfig,
+    DistributedConfig,
     OptimConfig,
     first_parameters,
 )
@@ -65,6 +66,19 @@ def require_one_of(name: str, value: Any, choices: Iterable[str]) -> None:
     require(value in choices, f"{name} must be one of {', '.join(choices)}, got {value!r}")
 
 
+def read_devices(value: Any) -> int | str:
+    """A number of devices, or "all".
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    text = str(value).removesuffix(".0")  # of 1e1, which is a float to YAML
+    whole = text.isdecimal() and text.isascii() and 1 <= int(text) <= MOST
+    if text != "all" and (not whole or isinstance(value, bool)):
+        raise ConfigError(f"devices must be all, or a number of devices from 1 on, got {value!r}")
+    return int(text) if whole else text
+
+
 def check(config: Config) -> None:
     """Refuse values that have the right type but make no sense.
 
@@ -76,6 +90,8 @@ def check(config: Config) -> None:
         require_whole(name, getattr(config, name))
     require(0 <= config.seed < 2**32, f"seed must lie in 0 .. 2**32 - 1, got {config.seed}")
     require_one_of("precision", config.precision, ("f32", "tf32", "bf16"))
+    config.devices = read_devices(config.devices)
+    _check_distributed(config.distributed)
     require_number("max_seconds", config.max_seconds, zero=False)
     if config.layers is not None:
         for i, size in enumerate(config.layers):
@@ -87,6 +103,16 @@ def check(config: Config) -> None:
         require_whole(f"eval.{key}", value, 2 if "outer" in key else 1)
     require_whole("stop.patience", config.stop.patience)
     require_number("checkpoint.every_seconds", config.checkpoint.every_seconds, zero=True)
+
+
+def _check_distributed(given: DistributedConfig) -> None:
+    require_whole("distributed.processes", given.processes)
+    require_whole("distributed.process", given.process, least=0)
+    host, _, port = (given.coordinator or "host:1").rpartition(":")
+    require(
+        bool(host) and port.isdecimal() and 0 < int(port) < 2**16,
+        f"distributed.coordinator must be HOST:PORT, as node1:12345, got {given.coordinator!r}",
+    )
 
 
 def _check_init(init: dict[str, Any]) -> None:

@@ -106,9 +106,10 @@ def from_dict(plain: Any) -> Config:
 def differences(saved: Config, wanted: Config) -> list[str]:
     """Name what makes two configurations those of two runs, and not of one that is given another limit.
 
-    Limits are `max_seconds`, and epochs and patience, also those of phases.
+    Limits are `max_seconds`, and epochs and patience, also those of phases. On how many devices it trains
+    makes no other run of it.
     """
-    free = ("max_seconds", "checkpoint.every_seconds", "epochs", "stop.patience")
+    free = ("devices", "max_seconds", "checkpoint.every_seconds", "epochs", "stop.patience")
     before, after = (
         flatten(config) | {"optim.phases": _unlimited(config)} for config in (saved, wanted)
     )

@@ -108,6 +108,13 @@ class CheckpointConfig:
 
 
 @dataclass
+class DistributedConfig:
+    coordinator: str | None = None
+    processes: int | None = None
+    process: int | None = None
+
+
+@dataclass
 class Config:
     """Everything that determines a run."""
 
@@ -121,6 +128,8 @@ class Config:
     epochs: int = 1000
     seed: int = 0
     precision: str = "f32"
+    devices: Any = 1  # a number, or "all"
+    distributed: DistributedConfig = field(default_factory=DistributedConfig)
     max_seconds: float | None = None
     p: SideConfig = field(default_factory=SideConfig)
     q: SideConfig = field(default_factory=SideConfig)
@@ -181,7 +190,7 @@ def to_dict(config: Config) -> dict[str, Any]:
 
 def columns(config: Config) -> dict[str, Any]:
     """The leaves of a configuration for a table of runs: each key has one type in all of them, or none."""
-    mixed = ("p.hidden", "q.hidden")  # a number or a list
+    mixed = ("p.hidden", "q.hidden", "devices")  # a number, or a list or a word
     leaves = flatten(config)
     return {key: str(v) if key in mixed and v is not None else v for key, v in leaves.items()}
 

@@ -161,13 +161,14 @@ def require(name: str, path: str | None = None) -> None:
         load(name)
 
 
-def load(name: str, path: str | None = None) -> Dataset:
+def load(name: str, path: str | None = None, missing: bool = False) -> Dataset:
     """The dataset called `name`, pinned or imported, or the user's file at `path` under that name.
 
+    With `missing`, rows of a user's file may lack values, which are MISSING then.
     ConfigError for an unknown name; DataError for a file that is missing, damaged or not 0/1.
     """
     if (own := _own_file(name, path)) is not None:
-        found = splits.read(own)
+        found = splits.read(own, missing)
         if found.cut is None and (cut := imports.cut_of(own)) is not None:
             found = found._replace(cut=cut, notes=(f"{name}: {cut}, when it was imported",))
         return Dataset(name, *found[:3], cut=found.cut, notes=found.notes)

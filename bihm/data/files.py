@@ -17,6 +17,7 @@ import numpy as np
 from bihm import paths
 from bihm.data import archive, mat_and_libsvm, text
 from bihm.data.catalogue import SPLITS
+from bihm.data.layout import MISSING, TAKEN
 from bihm.errors import DataError
 
 TEXT = (".csv", ".tsv", ".txt", ".dat", ".data", ".amat")
@@ -75,15 +76,22 @@ def _check_shape(shape: tuple[int, ...], where: str) -> None:
         raise DataError(f"{where} has no features: its rows are empty")
 
 
-def check_bits(array: np.ndarray, where: str) -> np.ndarray:
-    """The same numbers as uint8; DataError with row and column of the first that is not 0 or 1."""
+def check_bits(array: np.ndarray, where: str, missing: bool = False) -> np.ndarray:
+    """The same numbers as uint8; DataError with row and column of the first that is not 0 or 1.
+
+    With `missing`, a NaN is no error but MISSING.
+    """
     _check_shape(array.shape, where)
-    good = (array == 0) | (array == 1)
+    absent = array != array  # NaN alone; no array of whole numbers has one
+    good = (array == 0) | (array == 1) | (missing & absent)
     if not good.all():
         row, column = (int(i) for i in np.argwhere(~good)[0])
         value = array[row, column].item()
-        raise DataError(f"{where}: row {row}, column {column} is {value}; only 0 and 1 are bits")
-    return np.ascontiguousarray(array, dtype=np.uint8)
+        hint = TAKEN if absent[row, column] and not missing else ""
+        raise DataError(
+            f"{where}: row {row}, column {column} is {value}; only 0 and 1 are bits{hint}"
+        )
+    return np.ascontiguousarray(np.where(absent, MISSING, array) if missing else array, np.uint8)
 
 
 def check_padding(packed: np.ndarray, n_features: int, path: Path, split: str) -> None:
@@ -97,11 +105,13 @@ def check_padding(packed: np.ndarray, n_features: int, path: Path, split: str) -
         )
 
 
-def _bits(array: np.ndarray, n_features: int | None, path: Path, split: str) -> np.ndarray:
+def _bits(
+    array: np.ndarray, n_features: int | None, path: Path, split: str, missing: bool
+) -> np.ndarray:
     """One split of a .npz; packed if the file says n_features and the width is that of bytes."""
     where = f"{path}: {split}"
     if n_features is None or array.ndim != 2 or array.size == 0:
-        return check_bits(array, where)
+        return check_bits(array, where, missing)
     plain = n_features == 1 and array.max() == 1  # one bit a byte: packed, it would be 128
     if array.shape[1] == -(-n_features // 8) and array.dtype == np.uint8 and not plain:
         check_padding(array, n_features, path, split)
@@ -111,7 +121,7 @@ def _bits(array: np.ndarray, n_features: int | None, path: Path, split: str) -> 
             f"{where} is {array.dtype} with {array.shape[1]} columns; n_features = {n_features} "
             f"needs as many 0/1 columns, or {-(-n_features // 8)} bytes packed by numpy.packbits"
         )
-    return check_bits(array, where)
+    return check_bits(array, where, missing)
 
 
 def _n_features(value: np.ndarray, path: Path) -> int:
@@ -139,35 +149,39 @@ def _beside(names: tuple[str, ...], held: set[str]) -> tuple[str, ...]:
     return (f"{', '.join(others)} left out beside {', '.join(names)}",) if others else ()
 
 
-def _read_npz(path: Path) -> Parts:
+def _read_npz(path: Path, missing: bool) -> Parts:
     arrays = archive.read_npz(path)
     n_features = _n_features(arrays["n_features"], path) if "n_features" in arrays else None
     names = _names(path, set(arrays))
-    bits = [_bits(arrays[name], n_features, path, name) for name in names]
+    bits = [_bits(arrays[name], n_features, path, name, missing) for name in names]
     return Parts(bits, _beside(names, set(arrays)))
 
 
-def _read_mat(path: Path) -> Parts:
+def _read_mat(path: Path, missing: bool) -> Parts:
     held = set(mat_and_libsvm.mat_shapes(path, DATA_NAMES))
     names = _names(path, held)
     arrays = mat_and_libsvm.read_mat(path, names)
-    return Parts([check_bits(arrays[n], f"{path}: {n}") for n in names], _beside(names, held))
+    bits = [check_bits(arrays[name], f"{path}: {name}", missing) for name in names]
+    return Parts(bits, _beside(names, held))
 
 
-def read_parts(path: Path) -> Parts:
-    """The checked arrays of a file; DataError with file, row or line, and column or value."""
+def read_parts(path: Path, missing: bool = False) -> Parts:
+    """The checked arrays of a file; DataError with file, row or line, and column or value.
+
+    With `missing`, values that are NaN, or in a text absent, ?, NA or the like, are MISSING.
+    """
     kind = kind_of(path)
     if kind == ".npz":
-        return _read_npz(path)
+        return _read_npz(path, missing)
     if kind == ".mat":
-        return _read_mat(path)
+        return _read_mat(path, missing)
     if kind == ".npy":
-        return Parts([check_bits(archive.read_npy(path), str(path))])
+        return Parts([check_bits(archive.read_npy(path), str(path), missing)])
     if kind in LIBSVM:
         bits = mat_and_libsvm.read_libsvm(path)
         note = f"labels left out; {bits.shape[1]} features, the largest that a row names"
         return Parts([bits], (note,))
-    table = text.read(path)
+    table = text.read(path, missing=MISSING if missing else None)
     return Parts([table.rows], table.notes)
 
 

@@ -21,6 +21,11 @@ BIT = re.compile(
     rb"(?:\+?(?P<one>1)|[+-]?0)(?:[.,]0*)?(?:[eE][+-]?0+)?|(?P<true>true)|false", re.IGNORECASE
 )
 NO_NAME = re.compile(r"n/?a|null|none|missing|undefined", re.IGNORECASE)  # float() knows nan, inf
+ABSENT = re.compile(
+    r"|\?|\.|[+-]?nan|<?n/?a>?|null|none|missing|undefined", re.IGNORECASE
+)  # of a value that a row lacks; nothing at all between two commas
+MISSING = 2  # in the place of a bit that a file lacks, where missing values are taken
+TAKEN = " (bihm-eval dataset=FILE takes missing values, of one run at one K)"
 SEPARATORS = {b",": "commas", b";": "semicolons", b"\t": "tabs", BLANK: "blanks"}
 
 
@@ -95,6 +100,11 @@ def is_name(field: bytes) -> bool:
     return False
 
 
+def is_absent(field: bytes) -> bool:
+    """Whether a value is one that the row lacks."""
+    return ABSENT.fullmatch(field.decode("utf-8", "replace")) is not None
+
+
 def _are_names(fields: list[bytes]) -> bool:
     return bool(fields) and all(map(is_name, fields))
 
@@ -162,4 +172,9 @@ def layout(path: Path, lines: list[Line]) -> Layout:
         first = rows[1]
     if found["row_names"]:
         notes.append(f"the first column ({shown(first[0])!r}, ..) names the rows and is left out")
-    return Layout(separator, **found, width=len(first) - found["row_names"], notes=tuple(notes))
+    width = len(first)
+    if separator == b"\t" and lines[found["header"]].text.endswith(b"\t"):
+        width = max(
+            map(len, rows[found["header"] :])
+        )  # a row whose last value is absent ends so too
+    return Layout(separator, **found, width=width - found["row_names"], notes=tuple(notes))

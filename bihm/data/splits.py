@@ -61,9 +61,9 @@ def _cut(rows: np.ndarray, path: Path, notes: tuple[str, ...]) -> Splits:
     )
 
 
-def read_three(paths: tuple[Path, Path, Path]) -> Splits:
+def read_three(paths: tuple[Path, Path, Path], missing: bool = False) -> Splits:
     """A file for each split; DataError for one that has splits of its own, or another width."""
-    parts = [read_parts(path) for path in paths]
+    parts = [read_parts(path, missing) for path in paths]
     for path, part in zip(paths, parts, strict=True):
         if len(part.arrays) != 1:
             raise DataError(
@@ -98,15 +98,18 @@ def _siblings(path: Path) -> tuple[Path, Path] | None:
     return None if valid is None or test is None else (valid, test)
 
 
-def read(path: Path) -> Splits:
-    """A user's file as three splits, with what a person should know of it; DataError."""
-    parts = read_parts(path)
+def read(path: Path, missing: bool = False) -> Splits:
+    """A user's file as three splits, with what a person should know of it; DataError.
+
+    With `missing`, rows may lack values: see `read_parts`.
+    """
+    parts = read_parts(path, missing)
     if len(parts.arrays) == 3:
         train, valid, test = parts.arrays
         splits = Splits(train, valid, test, notes=_noted(path, parts.notes))
         return _same_width(splits, str(path))
     if (others := _siblings(path)) is not None:
-        splits = read_three((path, *others))
+        splits = read_three((path, *others), missing)
         beside = f"train; valid and test are {others[0].name} and {others[1].name} beside it"
         return splits._replace(notes=(*_noted(path, (beside,)), *splits.notes))
     return _cut(parts.arrays[0], path, parts.notes)

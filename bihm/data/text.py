@@ -9,7 +9,18 @@ from typing import NamedTuple
 import numpy as np
 
 from bihm.data import archive
-from bihm.data.layout import BIT, HEAD, SEPARATORS, Layout, is_name, layout, shown, split
+from bihm.data.layout import (
+    BIT,
+    HEAD,
+    SEPARATORS,
+    TAKEN,
+    Layout,
+    is_absent,
+    is_name,
+    layout,
+    shown,
+    split,
+)
 from bihm.data.lines import Line, read_lines
 from bihm.errors import DataError
 
@@ -22,25 +33,37 @@ class Table(NamedTuple):
 
 
 class _Words(dict[bytes, int]):
-    """Bits by the words that stand for them, each looked at once; KeyError for any other word."""
+    """Bits by the words that stand for them, each looked at once; KeyError for any other word.
+
+    `absent` is what missing values are to be, if they are taken.
+    """
+
+    def __init__(self, absent: int | None = None) -> None:
+        super().__init__()
+        self.absent = absent
 
     def __missing__(self, word: bytes) -> int:
         match = BIT.fullmatch(word)
-        if match is None:
+        if match is not None:
+            self[word] = int(bool(match["one"] or match["true"]))
+        elif self.absent is not None and is_absent(word):
+            self[word] = self.absent
+        else:
             raise KeyError(word)
-        self[word] = int(bool(match["one"] or match["true"]))
         return self[word]
 
 
 def _hint(field: bytes, column: int, fields: list[bytes], kind: Layout) -> str:
     """What would be right in the place of a wrong value."""
-    word = field.decode("utf-8", "replace").lower()
     others = fields[:column] + fields[column + 1 :]
     if not field:
         what = SEPARATORS[kind.separator]
-        return f"a value is missing between two {what}, as pandas writes NaN; only 0 and 1 are bits"
-    if word in ("nan", "na", "n/a", "null", "none", "?"):
-        return "a missing value; only 0 and 1 are bits"
+        return (
+            f"a value is missing between two {what}, as pandas writes NaN; only 0 and 1 are bits"
+            + TAKEN
+        )
+    if is_absent(field):
+        return f"a missing value; only 0 and 1 are bits{TAKEN}"
     if len(field) > 1 and not field.strip(b"01"):
         return "values need commas or blanks between them"
     if re.fullmatch(rb"[0-9]+:[-+.0-9eE]+", field):
@@ -62,13 +85,15 @@ def _values(line: Line, path: Path, kind: Layout, words: _Words) -> tuple[bytes,
     except ValueError as error:
         raise DataError(f"{path}: line {line.number}: {error}") from error
     width = kind.width + kind.row_names
+    if words.absent is not None and len(fields) == width - 1 and line.text.endswith(b"\t"):
+        fields.append(b"")  # which `split` took for the end of the line
     if len(fields) == width:
         try:
             return bytes(map(words.__getitem__, fields[kind.row_names :])), fields[0]
         except KeyError:
             pass
     for column, field in enumerate(fields[kind.row_names :], start=int(kind.row_names)):
-        if BIT.fullmatch(field) is None:
+        if field not in words and BIT.fullmatch(field) is None:
             raise DataError(
                 f"{path}: line {line.number}, value {column + 1} is {shown(field)!r}; "
                 f"{_hint(field, column, fields, kind)}"
@@ -120,15 +145,16 @@ def _refuse_unclear(path: Path, width: int) -> None:
     )
 
 
-def read(path: Path, size: int | None = None) -> Table:
+def read(path: Path, size: int | None = None, missing: int | None = None) -> Table:
     """All rows of a text; DataError with file, line and value.
 
+    `missing` is what an absent value is to be in the rows, if that is no error.
     `size` is how many values it must hold, where that is known: it tells a header `0,1` from a row.
     """
     kind, lines = _begin(path)
     if kind.unclear and size is None:
         _refuse_unclear(path, kind.width)
-    words, names = _Words(), set[bytes]()
+    words, names = _Words(missing), set[bytes]()
     values = bytearray()  # a list of short arrays would take a hundred times as much
     for line in lines:
         bits = _plain(line.text, kind)

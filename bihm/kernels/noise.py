@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 
 from bihm.errors import ConfigError
+from bihm.kernels.spread import own_counters, parts
 from bihm.types import Array, Float, PRNGKey
 
 COUNTERS = 2**32  # of one key; beyond it numbers would repeat
@@ -22,10 +23,11 @@ def uniforms(
 
     One stretch of counters for all of them, the numbers of each together, because loops over rows of 30
     units fill no vectors. They are cheap enough to be computed where they are compared, in the same loop.
+    Where rows, the last axis of `lead`, are spread over devices, they are those of this device's rows.
     """
     # Words drawn from the key, not its data: so jax's check for keys used twice sees this use.
     words = jax.random.bits(key, (2,), jnp.uint32)
-    rows = math.prod(lead)
+    rows = math.prod(lead) * parts()
     if rows * sum(sizes) > COUNTERS:
         raise ConfigError(
             f"{rows} rows of {sum(sizes)} units need more than 2**32 random numbers at once; "
@@ -33,13 +35,13 @@ def uniforms(
         )
     starts = [rows * before for before in accumulate(sizes, initial=0)]
     return [
-        _numbers(words, start, rows * size).reshape(*lead, size)
+        _numbers(words, start, lead, size).reshape(*lead, size)
         for start, size in zip(starts, sizes, strict=False)
     ]
 
 
-def _numbers(words: Array, start: int, count: int) -> Float[Array, " count"]:
-    counters = jnp.uint32(start) + jax.lax.iota(jnp.uint32, count)
+def _numbers(words: Array, start: int, lead: tuple[int, ...], size: int) -> Float[Array, " count"]:
+    counters = jnp.uint32(start) + own_counters(math.prod(lead[:-1]), math.prod(lead[-1:]) * size)
     return unit_interval(_threefry(words, counters))
 
 

@@ -34,6 +34,8 @@ class Keys(NamedTuple):
     test: PRNGKey
     log_z: PRNGKey
     pictures: PRNGKey
+    sandwich: PRNGKey
+    given: PRNGKey
 
 
 class Limit(NamedTuple):
@@ -49,6 +51,13 @@ class Image(NamedTuple):
     tag: str
     rows: np.ndarray
     weights: bool = False
+
+
+class Distributions(NamedTuple):
+    """What a person wants to see of any machine beside its estimates, by tag."""
+
+    histograms: Mapping[str, np.ndarray]
+    scalars: Mapping[str, float]
 
 
 @runtime_checkable
@@ -73,6 +82,9 @@ class Family(Protocol):
     @property
     def final_words(self) -> str:
         """What of the final estimates a person should know while they are made, as `, K=1000,`."""
+
+    def check_draws(self, K: Sequence[int | None]) -> None:
+        """ConfigError for steps that need more random numbers than a key has; K of each phase."""
 
     def machine(self, visible_mean: AnyArray | None) -> nnx.Module:
         """The machine with its initial parameters; the same ones each time."""
@@ -126,9 +138,17 @@ class Family(Protocol):
         """
 
     def pictures(
-        self, key: PRNGKey, structure: Structure, params: Params, rows: np.ndarray
+        self, keys: Keys, structure: Structure, params: Params, rows: np.ndarray, whole: bool
     ) -> list[Image]:
-        """What a person wants to see of a machine of images; `rows` are some of valid."""
+        """What a person wants to see of a machine of images, with `rows` of valid.
+
+        Unless `whole`, only what is quickly compiled.
+        """
+
+    def distributions(
+        self, keys: Keys, structure: Structure, params: Params, rows: np.ndarray, whole: bool
+    ) -> Distributions:
+        """How its numbers are spread over rows and layers; `rows` are those of valid; `whole` as above."""
 
     def densities(
         self,

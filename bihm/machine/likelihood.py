@@ -78,8 +78,8 @@ def count_blocks(K: Array, block: int) -> Array:
     return (K - 1) // block + 1
 
 
-def no_weights(rows: int) -> Sums:
-    """The sums before the first sample."""
+def no_weights(rows: int | tuple[int, ...]) -> Sums:
+    """The sums before the first sample; of several tiles, (tiles, rows)."""
     zeros = np.zeros(rows, np.float32)
     return Sums(zeros - np.float32(np.inf), zeros, zeros, zeros)
 

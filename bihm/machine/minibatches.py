@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from bihm.kernels.spread import own_draw, own_rows
 from bihm.types import Array, Bits, Float, PRNGKey, Rows
 
 
@@ -13,7 +14,7 @@ def binarise(key: PRNGKey, rows: Rows, grey: bool) -> Bits[Array, "rows visible"
     """Turn stored rows into bits; grey levels are drawn anew, P(x_i = 1) = level / 255."""
     if not grey:
         return rows.astype(jnp.float32)
-    noise = jax.random.uniform(key, rows.shape, jnp.float32)
+    noise = own_draw(jax.random.uniform, key, rows.shape)
     return (noise * 255 < rows.astype(jnp.float32)).astype(jnp.float32)
 
 
@@ -37,8 +38,11 @@ def take_batch(
     grey: bool,
     see: See = binarise,
 ) -> Float[Array, "batch visible"]:
-    """Minibatch number `index` of an epoch; the last ones start over at the front of the epoch's order."""
-    picked = (index * batch_size + jnp.arange(batch_size)) % rows.shape[0]
+    """Minibatch number `index` of an epoch; the last ones start over at the front of the epoch's order.
+
+    Where rows are spread over devices, this device's part of it.
+    """
+    picked = own_rows((index * batch_size + jnp.arange(batch_size)) % rows.shape[0])
     return see(key, rows[order[picked]], grey)
 
 

@@ -5,13 +5,26 @@
 The sum over the missing bits is exact where those of p(x | h_1) are independent. That over h is estimated
 by importance sampling: q(h | x) needs a whole row, so the proposal is a mixture over C completions of it,
 
-    h^k ~ (1/C) sum_c q(h | x^c),    w_k = p(h^k) p(seen | h^k_1) / (1/C) sum_c q(h^k | x^c),
+    h^k ~ (1/C) sum_c q(h | x^c),    v_k = p(h^k) p(seen | h^k_1) / (1/C) sum_c q(h^k | x^c),
 
 whose mean weight is unbiased for any completions; the better they are, the less noisy. They are the ends of
 short chains on p(missing x, h | seen x). The q(h_2 .. h_L | h_1) of all C are the same.
+
+Of BiHM's p* too: p*(seen) = sum_missing p~*(x) / Z^2, and Z cancels in
+
+    p*(missing | seen) = p~*(x) / p~*(seen),    p~*(seen) = sum_missing p~*(x) = E_p[1(seen) p~*(x) / p(x)].
+
+With x^k, the row whose missing bits are drawn from p(x | h^k_1), the pair (x^k, h^k) with weight v_k stands
+for p(x, h) on all rows with this seen part. With M more latents h_m ~ q(h | x^k), and h^k as h_0, then
+
+    p~*(seen) = E[v_k u_k],    u_k = sum_{j != m} (w_j w_m)^(1/2) / (M sum_m w_m),
+
+with w_m = p(x^k, h_m) / q(h_m | x^k), as for 2 log Z (`log_z_tile`): unbiased for any M,
+and since u <= 1 with no more variance than v allows.
 """
 
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,14 +32,32 @@ from jax.nn import logsumexp
 from jaxtyping import Bool
 
 from bihm.errors import ConfigError
+from bihm.kernels.bernoulli import bernoulli_sample
 from bihm.kernels.compiled import fast_jit
 from bihm.kernels.products import products_in
 from bihm.machine import sampling
-from bihm.machine.likelihood import Sums, add_weights, count_blocks, estimates_of, no_weights
+from bihm.machine.likelihood import (
+    Sums,
+    add_weights,
+    count_blocks,
+    estimates_of,
+    log_weights,
+    log_z_terms,
+    no_weights,
+)
 from bihm.machine.machine import HelmholtzMachine, Params, Structure, bind
-from bihm.types import Array, Bits, Float, PRNGKey
+from bihm.types import AnyArray, Array, Bits, Float, PRNGKey
 
 COMPLETIONS, SWEEPS, PROPOSALS = 10, 20, 10  # of each row; of each completion's chain
+
+
+class Seen(NamedTuple):
+    """Estimates for the seen part of each row, in nats; those of p~* are None where nobody asked."""
+
+    log_p: Float[AnyArray, " rows"]  # log (1/K) sum_k v_k
+    ess_p: Float[AnyArray, " rows"]  # of v, as a fraction of K
+    log_p_tilde_star: Float[AnyArray, " rows"] | None = None  # log (1/K) sum_k v_k u_k
+    ess_p_star: Float[AnyArray, " rows"] | None = None  # of v u
 
 
 def check_factorised(machine: HelmholtzMachine) -> None:
@@ -38,12 +69,12 @@ def check_factorised(machine: HelmholtzMachine) -> None:
     layer = machine.p[0]
     if not isinstance(layer, sampling.Factorised):
         raise ConfigError(
-            f"given needs independent bits in p(x | h_1), as sbn and dsbn have; the first p.layer is "
-            f"{type(layer).__name__.lower()}"
+            "log p of a part of a row needs independent bits in p(x | h_1), as sbn and dsbn have; "
+            f"the first p.layer is {type(layer).__name__.lower()}"
         )
 
 
-@partial(fast_jit, static_argnames=("structure", "block"))
+@partial(fast_jit, static_argnames=("structure", "block", "inner"))
 def seen_tile(
     key: PRNGKey,
     structure: Structure,
@@ -53,23 +84,31 @@ def seen_tile(
     K: Array,
     *,
     block: int,
-) -> Float[Array, " rows"]:
+    inner: int = 0,
+) -> Seen:
     """Estimate log p(seen part of x) of each row from K samples, rounded up to whole blocks.
 
     A block is `block` samples from each of the completions. What stands in missing places does not matter.
+    With `inner` samples of q for each, log p~*(seen part of x) as well.
     """
     machine = bind(structure, params)
     chain_key, sample_key = jax.random.split(key)
 
-    def add_block(i: Array, sums: Sums) -> Sums:
+    def add_block(i: Array, both: list[Sums]) -> list[Sums]:
         block_key = jax.random.fold_in(sample_key, i)
-        return add_weights(sums, _log_weights(block_key, machine, x, seen, whole, block))
+        log_v, log_u = _log_weights(block_key, machine, x, seen, whole, block, inner)
+        added = [log_v] if log_u is None else [log_v, log_v + log_u]
+        return [add_weights(sums, log_w) for sums, log_w in zip(both, added, strict=True)]
 
     with products_in("f32"):  # whatever the user asks of jax
         whole = _completions(chain_key, machine, x, seen)
         blocks = count_blocks(K, COMPLETIONS * block)
-        sums = jax.lax.fori_loop(0, blocks, add_block, no_weights(len(x)))
-    return jnp.asarray(estimates_of(sums, blocks * (COMPLETIONS * block)).log_p)
+        both = [no_weights(len(x))] * (2 if inner else 1)
+        both = jax.lax.fori_loop(0, blocks, add_block, both)
+    p, *star = (estimates_of(sums, blocks * (COMPLETIONS * block)) for sums in both)
+    if not star:
+        return Seen(p.log_p, p.ess_p)
+    return Seen(p.log_p, p.ess_p, star[0].log_p, star[0].ess_p)
 
 
 def _completions(
@@ -88,11 +127,18 @@ def _completions(
 
 
 def _log_weights(
-    key: PRNGKey, machine: HelmholtzMachine, x: Array, seen: Array, whole: Array, samples: int
-) -> Float[Array, "all_samples rows"]:
-    """log w of `samples` latents from each completion."""
+    key: PRNGKey,
+    machine: HelmholtzMachine,
+    x: Array,
+    seen: Array,
+    whole: Array,
+    samples: int,
+    inner: int,
+) -> tuple[Float[Array, "all_samples rows"], Float[Array, "all_samples rows"] | None]:
+    """log v of `samples` latents from each completion, and log u from `inner` more of each."""
+    h_key, x_key, inner_key = jax.random.split(key, 3)
     flat = whole.reshape(-1, x.shape[1])
-    h, log_q = machine.sample_q(key, flat, samples)
+    h, log_q = machine.sample_q(h_key, flat, samples)
     bottom, first = machine.p[0], machine.q[0]
     assert isinstance(bottom, sampling.Factorised)
     above = machine.log_p(flat, h) - bottom.log_prob(flat, h[0])  # log p(h)
@@ -104,4 +150,12 @@ def _log_weights(
     mixture = logsumexp(each, axis=0) - jnp.log(jnp.float32(len(whole)))
     a = bottom.logits(h_1)
     units = jnp.where(seen[None], x[None] * a - jax.nn.softplus(a), 0)
-    return (above - rest).reshape(mixture.shape) - mixture + jnp.sum(units, axis=-1)
+    log_v = (above - rest).reshape(mixture.shape) - mixture + jnp.sum(units, axis=-1)
+    if not inner:
+        return log_v, None
+    noise = jax.random.uniform(x_key, a.shape, jnp.float32)
+    drawn = jnp.where(seen[None], x[None], bernoulli_sample(noise, a)).reshape(-1, x.shape[1])
+    h = [layer.reshape(-1, layer.shape[-1]) for layer in h]
+    own = machine.log_p(drawn, h) - machine.log_q(drawn, h)
+    others = log_weights(inner_key, machine, drawn, inner)
+    return log_v, log_z_terms(jnp.concatenate([own[None], others])).reshape(log_v.shape)

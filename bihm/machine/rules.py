@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from bihm.kernels.numerics import ess, log_mean_exp, normalised_weights
+from bihm.kernels.spread import rows_here
 from bihm.machine.machine import HelmholtzMachine
 from bihm.types import Array, Bits, Float, PRNGKey
 
@@ -77,7 +78,7 @@ def rws(
     surrogate = W * log_p + wake_rate * W * log_q if wake_rate else W * log_p
     loss = -jnp.mean(jnp.sum(surrogate, axis=0))
     if q_update != "wake":
-        loss += (1 - wake_rate) * _sleep_loss(sleep_key, machine, sleep_batch_size or x.shape[0])
+        loss += (1 - wake_rate) * _sleep_loss(sleep_key, machine, _dreams(x, sleep_batch_size))
     return loss, _info(log_w)
 
 
@@ -97,8 +98,13 @@ def wake_sleep(
     wake_key, sleep_key = jax.random.split(key)
     h, log_q = machine.sample_q(wake_key, x, K)
     log_p = machine.log_p(x, h)
-    loss = -jnp.mean(log_p) + _sleep_loss(sleep_key, machine, sleep_batch_size or x.shape[0])
+    loss = -jnp.mean(log_p) + _sleep_loss(sleep_key, machine, _dreams(x, sleep_batch_size))
     return loss, _info(log_p - log_q)
+
+
+def _dreams(x: Bits[Array, "batch visible"], asked: int | None) -> int:
+    """How many rows a step dreams here, where a batch may be spread over devices."""
+    return x.shape[0] if asked is None else rows_here(asked)
 
 
 def _sleep_loss(key: PRNGKey, machine: HelmholtzMachine, batch_size: int) -> Loss:

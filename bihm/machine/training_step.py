@@ -7,11 +7,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 
 from bihm.kernels.compiled import fast_jit
 from bihm.kernels.numerics import euclidean_norm
 from bihm.kernels.packing import Packed, pack
 from bihm.kernels.products import products_in
+from bihm.kernels.spread import mean_over_parts, spread_rows
 from bihm.machine.family import Loss
 from bihm.machine.machine import Params, Structure, merge
 from bihm.machine.minibatches import ChunkPlan, See, binarise, epoch_order, take_batch
@@ -90,6 +92,7 @@ def train_step(
     if optimizer.penalised:
         grads = penalise(grads, params, rates.l1, rates.l2)
     packed, _ = pack(grads)
+    packed, loss, info = mean_over_parts((packed, loss, info))
     rate = learning_rate(rates, state.step)
     direction, opt_state = optimizer.transform.update(packed, state.opt_state, state.params)
     moved = [w + rate * d for w, d in zip(state.params, direction, strict=True)]
@@ -108,17 +111,18 @@ def make_chunk(
     grey: bool,
     precision: str = "f32",
     see: See = binarise,
+    mesh: Mesh | None = None,
 ) -> Chunk:
     """Compile `plan.length` training steps into one call that donates its state.
 
     `precision` is that of the rule's matrix products, as `products_in` takes it; `see` says what a step
-    sees of stored rows.
+    sees of stored rows. With a `mesh`, on all devices of which the state is, the rows of each batch are
+    spread over them; random numbers and gradients are those of the whole batch.
 
     All randomness is folded from the key and the step number, so a run goes on after an
     interruption as if there had been none.
     """
 
-    @partial(fast_jit, donate_argnums=0)
     def chunk(
         state: TrainState, key: PRNGKey, rows: Rows, rates: Rates
     ) -> tuple[TrainState, ChunkInfo]:
@@ -145,7 +149,7 @@ def make_chunk(
         new = TrainState(unpack(end.params), end.opt_state, average, end.step)
         return new, ChunkInfo(steps, end.grads)
 
-    return chunk
+    return fast_jit(spread_rows(chunk, mesh), donate_argnums=0)
 
 
 def evaluated_params(state: TrainState) -> Params:

@@ -22,7 +22,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -101,9 +101,25 @@ class Logbook:
 
     def text(self, step: int, tag: str, markdown: str) -> None:
         """A text that TensorBoard renders as Markdown."""
-        from tensorboard.plugins.text import metadata
+        from bihm.records import summaries
 
-        self._value(step, tag, metadata.create_summary_metadata(None, None), markdown)
+        self._values(step, summaries.text(tag, markdown))
+
+    def histograms(self, step: int, values: Mapping[str, np.ndarray]) -> None:
+        """How numbers are spread, by tag."""
+        from bihm.records import summaries
+
+        self._values(step, *(summaries.histogram(tag, some) for tag, some in values.items()))
+
+    def layout(self, names: Iterable[str]) -> None:
+        """Charts for TensorBoard's custom scalars: train and valid of one quantity in one."""
+        from bihm.records import summaries
+
+        self._values(0, summaries.layout(names))
+
+    def _values(self, step: int, *values: Any) -> None:
+        if values:
+            _append(self._events, _event(step, summary={"value": values}))
 
     def hparams(self, config: Mapping[str, Any]) -> None:
         """The configuration as columns of the HPARAMS tab, one row a run.
@@ -140,23 +156,9 @@ class Logbook:
 
     def bands(self, title: str, edges: Mapping[str, tuple[str, str]]) -> None:
         """Charts under Custom Scalars: each curve in a band between two others, all named by their tags."""
-        from tensorboard.plugins.custom_scalar import layout_pb2, metadata
+        from bihm.records import summaries
 
-        charts = [
-            {"title": tag, "margin": {"series": [{"value": tag, "lower": low, "upper": high}]}}
-            for tag, (low, high) in edges.items()
-        ]
-        layout = layout_pb2.Layout(category=[{"title": title, "chart": charts}])
-        about = metadata.create_summary_metadata()
-        self._value(0, metadata.CONFIG_SUMMARY_TAG, about, layout.SerializeToString())
-
-    def _value(self, step: int, tag: str, metadata: Any, content: str | bytes) -> None:
-        """Something for a plugin of TensorBoard's, which `metadata` names."""
-        from tensorboard.util import tensor_util
-
-        tensor = tensor_util.make_tensor_proto(np.array([content], dtype=object))
-        value = {"tag": tag, "metadata": metadata, "tensor": tensor}
-        _append(self._events, _event(step, summary={"value": [value]}))
+        self._values(0, summaries.bands(title, edges))
 
     def close(self) -> None:
         """Close the files; a second call does nothing."""

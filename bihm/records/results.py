@@ -61,7 +61,10 @@ def table(blocks: dict[str, dict[str, Any]]) -> list[str]:
             lines.append(_density_line(split, block))
             if "log_p" not in block:
                 continue
-        parts = [f"{split:5s} {block['examples']} rows, K={block['K']}:"]
+        rows = f"{block['examples']} rows"
+        if "missing_values" in block:
+            rows += f" without {block['missing_values']} missing values"
+        parts = [f"{split:5s} {rows}, K={block['K']}:"]
         stars = [name for name in ("log_p_tilde_star", "log_p_star") if name in block]
         for name in ("log_p", *stars):
             parts.append(f"{name} {number(block[name]['mean'])} +- {_error(block[name]['sem'])}")
@@ -99,14 +102,16 @@ def _interval_lines(block: dict[str, Any]) -> list[str]:
 
 
 def _given_line(block: dict[str, Any]) -> str:
-    missing, seen = (
-        f"{number(block[name]['mean'])} +- {_error(block[name]['sem'])}"
-        for name in ("log_p_missing", "log_p_seen")
-    )
-    of = f"{block['missing']} missing units"
-    return (
-        f"given {block['mask']}:  log_p of the {of} {missing}  of the {block['seen']} seen {seen}"
-    )
+    shown = {
+        name: f"{number(pair['mean'])} +- {_error(pair['sem'])}"
+        for name, pair in block.items()
+        if isinstance(pair, dict)
+    }
+    of = f"{block['missing']} missing units {shown['log_p_missing']}"
+    seen = f"{block['seen']} seen {shown['log_p_seen']}"
+    star = shown.get("log_p_star_missing")
+    more = f"  log_p_star of the missing {star}" if star else ""
+    return f"given {block['mask']}:  log_p of the {of}  of the {seen}{more}"
 
 
 def _sandwich_line(block: dict[str, Any]) -> str:
@@ -177,11 +182,15 @@ def summary(results: dict[str, Any]) -> list[str]:
 def per_example_arrays(estimates: Estimates, log_z: LogZ | None) -> dict[str, np.ndarray]:
     """The estimates of every row; those of p* only where there is a `log_z`."""
     star = ("log_p_tilde_star", "ess_p_star", "k_hat_p_star")
-    return {
-        name: np.asarray(values, np.float32)  # as they were computed
-        for name, values in estimates._asdict().items()
-        if values is not None and (log_z is not None or name not in star)
-    }
+    found = estimates._asdict()
+    return arrays_of(
+        {name: v for name, v in found.items() if log_z is not None or name not in star}
+    )
+
+
+def arrays_of(fields: dict[str, Any]) -> dict[str, np.ndarray]:
+    """What there is of some values for each row, as they were computed."""
+    return {name: np.asarray(v, np.float32) for name, v in fields.items() if v is not None}
 
 
 def versions() -> dict[str, str]:

@@ -1,7 +1,7 @@
 """All runs below a folder as flat rows: configuration and final numbers side by side."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,24 @@ def rows(folder: Path) -> list[dict[str, Any]]:
     """
     if not os.path.isdir(folder):
         raise ConfigError(f"{folder}: there is no such folder")
-    found = [_row(directory) for directory in sorted(_runs(folder))]
+    return rows_of(sorted(_runs(folder)))
+
+
+def require_any(directory: Path) -> Path:
+    """Return the directory if it holds anything by which a run is known, however it ended.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if not any(os.path.isfile(directory / name) for name in FILES):
+        reason = "it has no config.yaml" if os.path.exists(directory) else "there is none"
+        raise ConfigError(f"run={directory} is not a run directory: {reason}")
+    return directory
+
+
+def rows_of(directories: Iterable[Path]) -> list[dict[str, Any]]:
+    """The same for runs at these places, in this order."""
+    found = [_row(directory) for directory in directories]
     keys = ["directory", "status", "reason", *flatten(Config()), *NUMBERS]
     columns = dict.fromkeys([*keys, *(key for row in found for key in row)])
     return [columns | row for row in found]

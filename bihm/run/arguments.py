@@ -7,6 +7,7 @@ import numpy as np
 
 from bihm.errors import ConfigError, DataError
 from bihm.machine.family import Family
+from bihm.machine.rules import has_p_star
 
 SPLITS = ("train", "valid", "test")
 
@@ -79,3 +80,26 @@ def need_likelihood(family: Family, model: str) -> None:
     """ConfigError for what needs a likelihood of bits, where the model has none."""
     if not family.has_likelihood:
         raise ConfigError(f"model={model} has no likelihood of bits; bihm-eval estimates a density")
+
+
+def need_p_star(what: str, model: str) -> None:
+    """ConfigError for what belongs to p*, where the model is none."""
+    if not has_p_star(model):
+        raise ConfigError(
+            f"{what} belongs to model=bihm, whose model is p*; this run's model is {model}: see log_p"
+        )
+
+
+def rows_of(x: Any, family: Family, width: int) -> np.ndarray:
+    """Rows (rows, width) as estimates see them.
+
+    Raises:
+        DataError: they are none, or of another width.
+    """
+    rows = numbers(x, "x")
+    if rows.shape == (width,):
+        raise DataError(f"x has shape {rows.shape}, as one row: give x[None]")
+    bits = family.check(rows, "x")
+    if bits.shape[1] != width:
+        raise DataError(f"x has {bits.shape[1]} columns; this machine has {width} visible units")
+    return bits

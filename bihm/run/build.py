@@ -3,10 +3,11 @@
 import math
 import os
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from bihm import paths
 from bihm.config import Config, PhaseConfig
@@ -14,14 +15,16 @@ from bihm.config.machine_checks import check_machine
 from bihm.data import Dataset, load
 from bihm.errors import ConfigError
 from bihm.kernels.numerics import on_device
+from bihm.kernels.spread import replicate
 from bihm.machine.family import Family, Keys
 from bihm.machine.layer_sizes import layer_sizes
 from bihm.machine.machine import Params, Structure, split
 from bihm.machine.minibatches import ChunkPlan, plan_epoch
 from bihm.machine.optimizer import Optimizer, make_optimizer
 from bihm.machine.training_step import TrainState, init_state
+from bihm.run.devices import check_even, chosen_mesh
 from bihm.run.families import family_of
-from bihm.run.limits import check_draws, check_steps
+from bihm.run.limits import check_steps
 from bihm.types import Array, Float
 
 MOST_WEIGHTS = 10**9  # larger ones are typing errors, and would fill the memory before they fail
@@ -40,11 +43,21 @@ class Run(NamedTuple):
     plan: ChunkPlan
     keys: Keys
     eval_every: int  # epochs between two validation estimates
+    mesh: Mesh | None = None  # the devices that share a batch; None: one
 
     @property
     def score(self) -> str:
         """The estimate that early stopping watches."""
         return self.family.score
+
+    @property
+    def devices(self) -> int:
+        """How many devices share a batch."""
+        return 1 if self.mesh is None else self.mesh.size
+
+    def on_devices(self, tree: Any) -> Any:
+        """Arrays where the training step has them: copies on each device, if there are several."""
+        return replicate(tree, self.mesh)
 
     def fixed_rows(self, split_name: str) -> np.ndarray:
         """The rows of a split as every estimate sees them."""
@@ -124,16 +137,19 @@ def make_parts(
 def make_run(config: Config) -> Run:
     """Build the pieces of a run; the same configuration builds the same ones."""
     dataset = read_dataset(config)
+    mesh = chosen_mesh(config.devices)
+    check_even(config, mesh)
     mean = None
     if config.init["visible_bias"] == "data":
         mean = on_device(dataset.train.mean(axis=0) / (255 if dataset.grey else 1))
     structure, params, optimizer = make_parts(config, mean)
     plan = plan_epoch(len(dataset.train), config.batch_size, LONGEST_CHUNK)
     check_steps(config, phases(config), plan.steps_per_epoch)
-    check_draws(config, phases(config))
+    family = family_of(config)
+    family.check_draws([phase.K for phase in phases(config)])
     every = config.eval.every or _evaluation_period(config, dataset, plan)
     keys = make_keys(config.seed)
-    return Run(config, family_of(config), dataset, structure, params, optimizer, plan, keys, every)
+    return Run(config, family, dataset, structure, params, optimizer, plan, keys, every, mesh)
 
 
 def make_keys(seed: int) -> Keys:

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,15 +11,17 @@ from bihm import paths
 from bihm.config import Config
 from bihm.data import Dataset, archive
 from bihm.data import load as load_dataset
+from bihm.data.layout import MISSING
 from bihm.errors import ConfigError, DataError, disk_refusals
-from bihm.machine.family import Report, silent
+from bihm.machine.missing import Seen
 from bihm.machine.rules import has_p_star
-from bihm.records.results import block_of, doubts, per_example_arrays
+from bihm.records.results import arrays_of, block_of, doubts, per_example_arrays
 from bihm.records.run_files import place, read_json, write_json
 from bihm.run.build import fixed_rows, make_keys
 from bihm.run.curve import curve
-from bihm.run.given import given_block, log_p_seen, seen_pixels
-from bihm.run.parzen import levels
+from bihm.run.given import as_estimates, given_block, given_of, seen_estimates
+from bihm.run.listener import NOBODY, Listener
+from bihm.run.parzen import split_density
 from bihm.run.repeats import repeat, repeats_block, spread_of_rows
 from bihm.run.sandwich import sandwich_block, sandwich_rows
 from bihm.run.trained import TrainedMachine
@@ -38,10 +39,7 @@ def evaluate(
     repeats: int = 1,
     given: str | None = None,
     out: str | None = None,
-    show: Callable[[dict[str, Any]], None] = lambda result: None,
-    report: Report = silent,
-    say: Callable[[str], None] = lambda line: None,
-    wrote: Callable[[Path], None] = lambda path: None,
+    to: Listener = NOBODY,
 ) -> dict[str, Any]:
     """Estimate a machine again, on any split of any dataset of its width.
 
@@ -49,34 +47,56 @@ def evaluate(
     machine's files go, or to the file or folder `out`, and with `per_example` a `.npz` beside it with one
     value per row. With `sandwich` the result also has the two estimates of log p on rows that the machine
     dreamt; with `repeats` the numbers are means over so many seeds, with errors over rows and over samples.
-    With the mask `given` there also is log p of the missing part given the seen part, by p. `show` is given
-    the result before anything is written; `say` is told, a line each, which rows of a file these are, and
-    where the estimates are not to be believed, and `wrote` each file when it is there.
+    With the mask `given` there also is log p of the missing part given the seen part, for BiHM by p*, too.
+    Of a user's rows that lack values the numbers are those of the seen part of each.
 
     Raises:
-        ConfigError: a dataset of another width, or estimates of another one in the place of these.
+        ConfigError: a dataset of another width, estimates of another one in the place of these, or rows
+            that lack values where whole ones are needed.
         DataError: data missing or damaged.
         BihmError: the folder cannot be written; that is seen before the work.
     """
-    where = find_place(machine, split, dataset, out, [K], say)
-    seen = None if given is None else seen_pixels(machine, given)
-    repeated = repeat(machine, where.rows, K, repeats, split, report)
-    result = block_of(repeated.mean, K, repeated.log_z)
-    if repeats > 1:
-        result |= repeats_block(repeated)
+    where = find_place(machine, split, dataset, out, [K], to)
+    if where.seen is not None:
+        others = {"repeats": repeats > 1, "given": given is not None}
+        where.need_whole_rows([name for name, asked in others.items() if asked])
+        result, arrays = _of_seen(machine, where, K, to)
+    else:
+        seen = None if given is None else machine.observed(given, 0)
+        repeated = repeat(machine, where.rows, K, repeats, split, to.report)
+        result = block_of(repeated.mean, K, repeated.log_z)
+        arrays = per_example_arrays(repeated.mean, repeated.log_z)
+        if repeats > 1:
+            result |= repeats_block(repeated)
+            arrays |= spread_of_rows(repeated)
+        if seen is not None:
+            parts = _seen_of(machine, where.rows, seen, K, to)
+            found = given_of(repeated.mean, parts)
+            result["given"] = {"mask": given, **given_block(found, seen)}
+            arrays |= arrays_of(found._asdict())
     if sandwich:
-        result["sandwich"] = sandwich_block(sandwich_rows(machine, K, report=report), K)
-    arrays = per_example_arrays(repeated.mean, repeated.log_z)
-    if repeats > 1:
-        arrays |= spread_of_rows(repeated)
-    if seen is not None:
-        log_p = np.asarray(repeated.mean.log_p)
-        of_seen = log_p_seen(machine, where.rows, seen, K, report)
-        result["given"] = {"mask": given, **given_block(log_p, of_seen, seen)}
-        parts = {"log_p_missing": log_p - of_seen, "log_p_seen": of_seen}
-        arrays |= {name: values.astype(np.float32) for name, values in parts.items()}
-    where.leave(result, arrays if per_example else {}, show, say, wrote)
+        result["sandwich"] = sandwich_block(sandwich_rows(machine, K, report=to.report), K)
+    where.leave(result, arrays if per_example else {}, to)
     return result
+
+
+def _seen_of(
+    machine: TrainedMachine, rows: np.ndarray, seen: np.ndarray, K: int, to: Listener
+) -> Seen:
+    parts = (machine.config, machine.structure, machine.params)
+    return seen_estimates(*parts, rows, seen, K, report=to.report)
+
+
+def _of_seen(
+    machine: TrainedMachine, where: "Place", K: int, to: Listener
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Block and arrays of rows that lack values."""
+    assert where.seen is not None
+    found = as_estimates(_seen_of(machine, where.rows, where.seen, K, to))
+    log_z = machine.two_log_z() if has_p_star(machine.config.model.name) else None
+    result = block_of(found, K, log_z) | {"missing_values": int((~where.seen).sum())}
+    seen = where.seen.sum(axis=1, dtype=np.int32)
+    return result, per_example_arrays(found, log_z) | {"seen": seen}
 
 
 @disk_refusals()
@@ -88,10 +108,7 @@ def evaluate_curve(
     dataset: str | None = None,
     per_example: bool = False,
     out: str | None = None,
-    show: Callable[[dict[str, Any]], None] = lambda result: None,
-    report: Report = silent,
-    say: Callable[[str], None] = lambda line: None,
-    wrote: Callable[[Path], None] = lambda path: None,
+    to: Listener = NOBODY,
 ) -> list[dict[str, Any]]:
     """The same at several ascending K in one pass: the first K of the samples of the largest one.
 
@@ -99,13 +116,14 @@ def evaluate_curve(
     """
     if out is not None and not os.path.isdir(paths.expand(out)):
         raise ConfigError(f"out={out} must be a folder that is there: each K has a file of its own")
-    where = find_place(machine, split, dataset, out, Ks, say)
+    where = find_place(machine, split, dataset, out, Ks, to)
+    where.need_whole_rows(["several K"])
     log_z = machine.two_log_z() if has_p_star(machine.config.model.name) else None
     results = []
-    for K, estimates in zip(Ks, curve(machine, where.rows, Ks, split, report), strict=True):
+    for K, estimates in zip(Ks, curve(machine, where.rows, Ks, split, to.report), strict=True):
         results.append(block_of(estimates, K, log_z))
         arrays = per_example_arrays(estimates, log_z) if per_example else {}
-        where.leave(results[-1], arrays, show, say, wrote)
+        where.leave(results[-1], arrays, to)
     return results
 
 
@@ -117,10 +135,7 @@ def evaluate_parzen(
     samples: int,
     dataset: str | None = None,
     out: str | None = None,
-    show: Callable[[dict[str, Any]], None] = lambda result: None,
-    report: Report = silent,
-    say: Callable[[str], None] = lambda line: None,
-    wrote: Callable[[Path], None] = lambda path: None,
+    to: Listener = NOBODY,
 ) -> dict[str, Any]:
     """The Parzen estimate of a split as real numbers in [0, 1]: `eval-<split>-parzen.json`.
 
@@ -128,46 +143,42 @@ def evaluate_parzen(
     """
     identity, found = find_dataset(machine.config, dataset)
     file = _file(machine, identity, f"{split}-parzen", out)
-    about = tell_of_rows(identity, found, split, say)
-
-    def rows(name: str) -> np.ndarray:
-        return levels(getattr(found, name), found.grey)
-
-    keys = make_keys(machine.config.seed)
-    blocks = machine.family.densities(
-        keys, machine.structure, machine.params, rows, (split,), samples, report
-    )
-    show(blocks[split])
-    write_json(file, {**about, **blocks[split]})
-    wrote(file)
-    return blocks[split]
+    about = tell_of_rows(identity, found, split, to)
+    parts = (machine.structure, machine.params, found, split, samples, to.report)
+    block = split_density(machine.family, make_keys(machine.config.seed), *parts)
+    to.show(block)
+    write_json(file, {**about, **block})
+    to.wrote(file)
+    return block
 
 
 class Place(NamedTuple):
-    """Rows to estimate, whose they are, and the file for each K."""
+    """Rows to estimate, what is there of them, whose they are, and the file for each K."""
 
     rows: np.ndarray
+    seen: np.ndarray | None  # bool, of the shape of rows; None where no value is missing
     about: dict[str, str]  # what a file of estimates says of the rows
     files: dict[int, Path]
 
-    def leave(
-        self,
-        result: dict[str, Any],
-        arrays: dict[str, np.ndarray],
-        show: Callable[[dict[str, Any]], None],
-        say: Callable[[str], None],
-        wrote: Callable[[Path], None],
-    ) -> None:
+    def need_whole_rows(self, what: list[str]) -> None:
+        """Refuse, of rows that lack values, what has to know all of them; ConfigError."""
+        if self.seen is not None and what:
+            missing = int((~self.seen).sum())
+            raise ConfigError(
+                f"{' and '.join(what)} cannot be had of rows that lack values, here {missing} of them"
+            )
+
+    def leave(self, result: dict[str, Any], arrays: dict[str, np.ndarray], to: Listener) -> None:
         """Show the result for one K, say what is doubtful about it, and write its files."""
-        show(result)  # whatever becomes of the files
+        to.show(result)  # whatever becomes of the files
         for doubt in doubts(result):
-            say(doubt)
+            to.say(doubt)
         file = self.files[result["K"]]
         write_json(file, {**self.about, **result})
-        wrote(file)
+        to.wrote(file)
         if arrays:
             archive.write_npz(file.with_suffix(".npz"), arrays)
-            wrote(file.with_suffix(".npz"))
+            to.wrote(file.with_suffix(".npz"))
 
 
 def find_place(
@@ -176,34 +187,41 @@ def find_place(
     dataset: str | None,
     out: str | None,
     Ks: list[int],
-    say: Callable[[str], None],
+    to: Listener,
 ) -> Place:
     """Read the rows, and see that their files can be written, before the work."""
-    identity, found = find_dataset(machine.config, dataset)
+    identity, found = find_dataset(machine.config, dataset, missing=True)
     files = {K: _file(machine, identity, f"{split}-K{K}", out) for K in Ks}
     rows = fixed_rows(machine.family, found, split)
-    return Place(rows, tell_of_rows(identity, found, split, say), files)
+    about = tell_of_rows(identity, found, split, to)
+    seen = rows != MISSING
+    if seen.all():
+        return Place(rows, None, about, files)
+    missing = f"{(~seen).sum():,} of {seen.size:,} values of split={split}"
+    to.say(f"{missing} are missing: the numbers are those of the seen part of each row")
+    return Place(np.where(seen, rows, 0), seen, about, files)
 
 
-def tell_of_rows(
-    identity: str, found: Dataset, split: str, say: Callable[[str], None]
-) -> dict[str, str]:
+def tell_of_rows(identity: str, found: Dataset, split: str, to: Listener) -> dict[str, str]:
     """Say which rows of a user's file these are, and return what a file of estimates says of them."""
     for note in found.notes:
-        say(note)
+        to.say(note)
     if found.cut is None:
         return {"dataset": identity}
-    say(f"split={split} means {len(getattr(found, split))} of those rows")
+    to.say(f"split={split} means {len(getattr(found, split))} of those rows")
     return {"dataset": identity, "cut": found.cut}
 
 
-def find_dataset(config: Config, name: str | None) -> tuple[str, Dataset]:
-    """The run's own dataset, another one, or a file; and which it is: a name or a whole path."""
+def find_dataset(config: Config, name: str | None, missing: bool = False) -> tuple[str, Dataset]:
+    """The run's own dataset, another one, or a file; and which it is: a name or a whole path.
+
+    With `missing`, rows of a file may lack values: see `bihm.data.load`.
+    """
     own = config.dataset
     if name is None or name == own.name:
         identity, dataset = own.name, load_dataset(own.name, own.path)
     elif Path(name).suffix:
-        identity, dataset = os.path.abspath(name), load_dataset("file", name)
+        identity, dataset = os.path.abspath(name), load_dataset("file", name, missing)
     else:
         identity, dataset = name, load_dataset(name)
     if dataset.n_features != config.dataset.n_features:

@@ -1,65 +1,110 @@
-"""log p of the missing part of rows, given what is seen of them."""
+"""log p of the seen part of rows, and of the missing part given it; for BiHM of its p* as well."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
+from bihm.config import Config
+from bihm.kernels.spread import tiles_at_once, work_on_tiles
 from bihm.machine.family import Report, silent
-from bihm.machine.likelihood import check_meaning, mean_and_sem
-from bihm.machine.machine import bind
-from bihm.machine.missing import COMPLETIONS, PROPOSALS, check_factorised, seen_tile
+from bihm.machine.likelihood import Estimates, check_meaning, mean_and_sem
+from bihm.machine.machine import Params, Structure, bind
+from bihm.machine.missing import COMPLETIONS, PROPOSALS, Seen, check_factorised, seen_tile
+from bihm.machine.rules import has_p_star
 from bihm.run.build import make_keys
-from bihm.run.splits import TILE, each_tile
-from bihm.run.trained import TrainedMachine
+from bihm.run.splits import TILE, ZERO, each_tile, tiles_of
+from bihm.types import Float
 
 BLOCK = 10  # samples from each completion at once
+INNER = 5  # of q for each of them, for p~*
 
 
-def seen_pixels(machine: TrainedMachine, mask: str) -> np.ndarray:
-    """Which pixels a mask says are seen: bool (visible,).
+class Given(NamedTuple):
+    """Estimates for each row, (rows,), in nats, from K samples, rounded up to whole hundreds.
+
+    Those of the seen parts are in the mean lower bounds. What belongs to p* is None but for model=bihm;
+    what belongs to missing parts is None where each row misses others.
+    """
+
+    log_p_seen: Float[np.ndarray, " rows"]  # log sum_missing p(x)
+    log_p_tilde_star_seen: Float[np.ndarray, " rows"] | None  # log sum_missing p~*(x)
+    log_p_missing: Float[np.ndarray, " rows"] | None  # log p(x) - log p(seen)
+    log_p_star_missing: Float[np.ndarray, " rows"] | None  # log p~*(x) - log p~*(seen): no Z
+
+
+def seen_estimates(
+    config: Config,
+    structure: Structure,
+    params: Params,
+    rows: np.ndarray,
+    seen: np.ndarray,
+    K: int,
+    *,
+    seed: int | None = None,
+    report: Report = silent,
+) -> Seen:
+    """log p(seen part) of every row; for BiHM log p~* of it, too. Fields are (rows,), nats, float64.
+
+    `rows` are uint8 (rows, visible), `seen` is bool (visible,) or (rows, visible).
 
     Raises:
-        ConfigError: the mask makes no sense, or the machine's bits cannot be summed out.
+        ConfigError: the machine's bits cannot be summed out.
     """
-    check_factorised(bind(machine.structure, machine.params))
-    return machine.observed(mask, 0)
+    check_factorised(bind(structure, params))
+    key = make_keys(config.seed if seed is None else seed).given
+    inner = INNER if has_p_star(config.model.name) else 0
+    at_once = COMPLETIONS * max(BLOCK * (1 + inner), PROPOSALS)
+    height = min(len(rows), max(1, TILE // at_once))
+    seen = np.broadcast_to(seen, rows.shape)
 
-
-def log_p_seen(
-    machine: TrainedMachine, rows: np.ndarray, seen: np.ndarray, K: int, report: Report = silent
-) -> np.ndarray:
-    """log p(seen part) of every row, (rows,), nats, float64: in the mean a lower bound.
-
-    `rows` are uint8 (rows, visible), `seen` is bool (visible,). K samples of each, in whole blocks of 100.
-    """
-    key = jax.random.split(make_keys(machine.config.seed).pictures)[1]
-    height = min(len(rows), max(1, TILE // (COMPLETIONS * max(BLOCK, PROPOSALS))))
-    mask = jnp.asarray(np.broadcast_to(seen, (height, rows.shape[1])))
-
-    def estimate(i: int) -> np.ndarray:
-        tile = rows[i * height : (i + 1) * height]
-        x = np.zeros((height, rows.shape[1]), np.float32)
-        x[: len(tile)] = tile
-        found = seen_tile(
-            jax.random.fold_in(key, i), machine.structure, machine.params, jnp.asarray(x), mask,
-            jnp.asarray(K, jnp.int32), block=BLOCK,
+    def estimate(numbers: range) -> list[list[np.ndarray]]:
+        (counts, x), (_, known) = (
+            tiles_of(some, numbers, height, padding)
+            for some, padding in ((rows, ZERO), (seen, np.True_))
+        )
+        made = work_on_tiles(
+            seen_tile, key, numbers, structure, params, (x, known), (np.int32(K),),
+            block=BLOCK, inner=inner,
         )  # fmt: skip
-        return np.asarray(found, np.float64)[: len(tile)]
+        return [
+            [field[:count].astype(np.float64) for field in made[i] if field is not None]
+            for i, count in enumerate(counts)
+        ]
 
-    return np.concatenate(list(each_tile(estimate, -(-len(rows) // height), report)))
+    parts = each_tile(estimate, -(-len(rows) // height), report, tiles_at_once(params))
+    return Seen(*map(np.concatenate, zip(*parts, strict=True)))
 
 
-def given_block(log_p: np.ndarray, of_seen: np.ndarray, seen: np.ndarray) -> dict[str, Any]:
-    """What a file of estimates says of log p(missing | seen) = log p(x) - log p(seen), in nats.
+def as_estimates(found: Seen) -> Estimates:
+    """The same as estimates of whole rows are, without k-hat."""
+    nothing = np.full_like(found.log_p, np.nan)
+    star = nothing if found.log_p_tilde_star is None else found.log_p_tilde_star
+    ess_star = nothing if found.ess_p_star is None else found.ess_p_star
+    return Estimates(found.log_p, star, found.ess_p, ess_star)
+
+
+def given_of(whole: Estimates | None, found: Seen) -> Given:
+    """What is missing, given what is seen, from estimates of `whole` rows and of their seen parts."""
+    missing = star_missing = None
+    if whole is not None:
+        missing = np.asarray(whole.log_p) - found.log_p
+        if found.log_p_tilde_star is not None:
+            star_missing = np.asarray(whole.log_p_tilde_star) - found.log_p_tilde_star
+    tilde = found.log_p_tilde_star
+    return Given(found.log_p, None if tilde is None else np.asarray(tilde), missing, star_missing)  # type: ignore[arg-type]
+
+
+def given_block(found: Given, seen: np.ndarray) -> dict[str, Any]:
+    """What a file of estimates says of the parts under one mask, bool (visible,); nats.
 
     Raises:
         NumbersError: an estimate is not finite.
     """
     pairs = {
         name: dict(zip(("mean", "sem"), mean_and_sem(values), strict=True))
-        for name, values in (("log_p_missing", log_p - of_seen), ("log_p_seen", of_seen))
+        for name, values in found._asdict().items()
+        if values is not None
     }
-    check_meaning("the estimate of log_p_seen", pairs["log_p_seen"]["mean"])
+    for name, pair in pairs.items():
+        check_meaning(f"the estimate of {name}", pair["mean"])
     return {"seen": int(seen.sum()), "missing": int((~seen).sum()), **pairs}

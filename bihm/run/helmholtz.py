@@ -14,7 +14,7 @@ from bihm.config.machine_checks import layer_types
 from bihm.data.files import check_bits
 from bihm.errors import ConfigError
 from bihm.kernels.compiled import fast_jit
-from bihm.machine.family import Image, Keys, Limit, Loss, Report
+from bihm.machine.family import Distributions, Image, Keys, Limit, Loss, Report
 from bihm.machine.layers import Init, LayerSpec
 from bihm.machine.layers.factorised import Factorised
 from bihm.machine.likelihood import mean_and_sem
@@ -29,12 +29,13 @@ from bihm.machine.machine import (
 from bihm.machine.minibatches import binarise
 from bihm.machine.rules import RULES, has_p_star, make_rule
 from bihm.records.results import block_of
-from bihm.run import sampler
+from bihm.run import looks, sampler
+from bihm.run.limits import check_draws
 from bihm.run.parzen import density_blocks
+from bihm.run.sampling_options import Options, settle
 from bihm.run.splits import block_size, estimate_log_z, estimate_split, final_log_z, own_block
 from bihm.types import AnyArray, Array, Float, PRNGKey
 
-DREAMS = 64
 MEANS_AT_ONCE = 1000
 HOPELESS = (
     10  # fair coins in the place of each unit: a score as bad, after training, is of broken weights
@@ -60,6 +61,9 @@ class Helmholtz:
     @property
     def final_words(self) -> str:
         return f", K={self.config.eval.final_K},"
+
+    def check_draws(self, K: Sequence[int | None]) -> None:
+        check_draws(self.config, K)
 
     def machine(self, visible_mean: AnyArray | None) -> HelmholtzMachine:
         config = self.config
@@ -152,15 +156,15 @@ class Helmholtz:
         return independent_log_p(mean, rows.mean(axis=0)), -HOPELESS * float(np.log(2)) * units
 
     def pictures(
-        self, key: PRNGKey, structure: Structure, params: Params, rows: np.ndarray
+        self, keys: Keys, structure: Structure, params: Params, rows: np.ndarray, whole: bool
     ) -> list[Image]:
-        """Samples of p, and the weights of p(x | h_1)."""
-        del rows
-        images = [Image("samples/p", np.asarray(_dream(key, structure, params)))]
-        w = getattr(bind(structure, params).p[0], "w", None)  # not every conditional has just one
-        if w is not None:
-            images.append(Image("weights/p_x_given_h1", np.asarray(w[...]), weights=True))
-        return images
+        return looks.pictures(keys.pictures, structure, params, rows, self._has_p_star, whole)
+
+    def distributions(
+        self, keys: Keys, structure: Structure, params: Params, rows: np.ndarray, whole: bool
+    ) -> Distributions:
+        K, star = self.config.eval.K, self._has_p_star
+        return looks.distributions(keys.pictures, structure, params, rows, K, star, whole)
 
     def densities(
         self,
@@ -186,14 +190,14 @@ class Helmholtz:
         sources = {"parzen": np.concatenate(means)[:samples]}
         return density_blocks(sources, rows, splits, samples, report)
 
-    def settle(self, options: sampler.Options, completing: bool) -> sampler.Options:
-        return sampler.settle(options, self.config, completing)
+    def settle(self, options: Options, completing: bool) -> Options:
+        return settle(options, self.config, completing)
 
     def draw(
         self,
         structure: Structure,
         params: Params,
-        options: sampler.Options,
+        options: Options,
         given: sampler.Given | None,
         report: Report,
     ) -> sampler.Drawn:
@@ -226,8 +230,3 @@ def _means(key: PRNGKey, structure: Structure, params: Params, *, n: int) -> Arr
     bottom = machine.p[0]
     assert isinstance(bottom, Factorised)
     return jax.nn.sigmoid(bottom.logits(h[0]))
-
-
-@partial(fast_jit, static_argnames="structure")
-def _dream(key: PRNGKey, structure: Structure, params: Params) -> Array:
-    return bind(structure, params).sample_p(key, DREAMS)[0]

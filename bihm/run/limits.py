@@ -1,5 +1,7 @@
 """Sizes of a run that no step could take, refused before anything is written."""
 
+from collections.abc import Sequence
+
 from bihm.config import Config, PhaseConfig
 from bihm.errors import ConfigError
 from bihm.kernels.noise import COUNTERS
@@ -17,16 +19,16 @@ def check_steps(config: Config, phases: list[PhaseConfig], per_epoch: int) -> No
         )
 
 
-def check_draws(config: Config, phases: list[PhaseConfig]) -> None:
-    """Refuse steps that need more random numbers than a key has; ConfigError."""
+def check_draws(config: Config, K: Sequence[int | None]) -> None:
+    """Refuse steps of a Helmholtz machine that need more random numbers than a key has; ConfigError."""
     assert config.layers is not None
     assert config.dataset.n_features is not None
     latents, dreams = sum(config.layers), config.model.sleep_batch_size
     most = COUNTERS // (config.batch_size * latents)
-    for phase in phases:
-        if (phase.K or 1) > most:
+    for samples in K:
+        if (samples or 1) > most:
             raise ConfigError(
-                f"K={phase.K} samples for each of batch_size={config.batch_size} rows need more than "
+                f"K={samples} samples for each of batch_size={config.batch_size} rows need more than "
                 f"2**32 random numbers a step; lower K, to {most} at most, or batch_size"
             )
     most = COUNTERS // (config.dataset.n_features + latents)

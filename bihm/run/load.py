@@ -9,14 +9,17 @@ import numpy as np
 from bihm import config as schema
 from bihm import paths
 from bihm.config import differences
+from bihm.config.checks import read_devices
 from bihm.errors import ConfigError, DataError, disk_refusals
 from bihm.kernels.numerics import on_device
+from bihm.kernels.spread import replicate
 from bihm.machine.machine import parameter_names
 from bihm.machine.training_step import evaluated_params
 from bihm.records import weights
 from bihm.records.checkpoint import read_checkpoint
 from bihm.records.run_files import place, require_run
 from bihm.run.build import make_parts, saved_like
+from bihm.run.devices import chosen_mesh
 from bihm.run.trained import TrainedMachine
 
 WEIGHTS = "weights.safetensors"  # of bihm-export, in the run
@@ -63,6 +66,16 @@ def read_run(directory: Path) -> TrainedMachine:
         return TrainedMachine(config, structure, exported.params, f"{directory}/")
     params = evaluated_params(read_checkpoint(directory, config, like).best)
     return TrainedMachine(config, structure, params, f"{directory}/")
+
+
+def put_on(machine: TrainedMachine, devices: str) -> TrainedMachine:
+    """Let the estimates of a machine be spread over "all" devices, or so many.
+
+    Raises:
+        ConfigError: there are not so many, or it is no number.
+    """
+    machine.params = replicate(machine.params, chosen_mesh(read_devices(devices)))
+    return machine
 
 
 @disk_refusals()

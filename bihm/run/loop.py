@@ -28,6 +28,7 @@ from bihm.records.progress import Progress
 from bihm.records.results import number
 from bihm.run import images
 from bihm.run.build import Run, phases
+from bihm.run.processes import Agreement, are_several, from_first
 from bihm.run.step_sums import StepSums
 from bihm.run.stopping import Memory, Stopping
 from bihm.signals import StopRequest
@@ -53,20 +54,25 @@ class TrainingLoop:
     ):
         self.run, self.book, self.checkpoints = run, book, checkpoints
         self.progress, self.stop = progress, stop
-        self.rows = on_device_once(run.dataset.train)
+        self.rows = run.on_devices(on_device_once(run.dataset.train))
+        self.key = run.on_devices(run.keys.train)
         self.valid_rows = run.fixed_rows("valid")
         self.stopping = Stopping.of(run, self.valid_rows)
         self.memory = Memory(**start.memory)
         self.memory.eval_every = self.memory.eval_every or run.eval_every
-        self.state = start.latest
+        self.state = run.on_devices(start.latest)
         self.best: TrainState = _copy(
-            start.best
+            run.on_devices(start.best)
         )  # a chunk takes the buffers of `state` for its own
         self.step = int(self.state.step)  # known here, so that asking does not wait for the device
         self.sums = StepSums(run.params, self.memory.totals, self.memory.steps, run.family.limits)
         self._began = time.monotonic() - self.memory.seconds
-        self._saved = time.monotonic()
+        self.others = Agreement(run.mesh, self.memory.seconds) if are_several() else None
+        self._saved = self._seconds()
         self._told = -SECONDS_BETWEEN_LINES
+        self._gallery = images.Gallery(book, run)
+        self._compiling: float | None = None  # seconds of the first step's program
+        self._laid_out = False  # by this start, for TensorBoard
 
     @property
     def epoch(self) -> int:
@@ -102,7 +108,8 @@ class TrainingLoop:
         self.memory.phase += 1
         self.memory.phase_step = self.step
         # A phase that ran out of patience has gone astray since its best: go on from there.
-        self.state = _copy(self.best)._replace(step=jnp.asarray(self.step, jnp.int32))
+        step = self.run.on_devices(jnp.asarray(self.step, jnp.int32))
+        self.state = _copy(self.best)._replace(step=step)
 
     def _phase(self, phase: PhaseConfig) -> str:
         """Train with one K and one schedule; return what ended it."""
@@ -113,9 +120,9 @@ class TrainingLoop:
         assert phase.epochs is not None
         self.heed_signals()  # compilation, which follows, takes the longest
         chunk = self._compile(phase.K)
-        steps, optim = phase.epochs * per_epoch, self.run.config.optim
-        first = self.memory.phase_step
-        rates = Rates.of(phase.lr, phase.lr_end, first, steps, optim.l1, optim.l2)
+        optim, first = self.run.config.optim, self.memory.phase_step
+        rate = (phase.lr, phase.lr_end, first, phase.epochs * per_epoch)
+        rates = self.run.on_devices(Rates.of(*rate, optim.l1, optim.l2))
         while True:
             done, within = divmod(self.step - self.memory.phase_step, per_epoch)
             last = done == phase.epochs
@@ -141,13 +148,17 @@ class TrainingLoop:
             grey=run.dataset.grey,
             precision=run.config.precision,
             see=run.family.see,
+            mesh=run.mesh,
         )
 
     def _finish_epoch(self, chunk: Chunk, rates: Rates) -> bool:
         """Do the chunks that are left of this epoch; False when the time is up."""
         plan, limit = self.run.plan, self.run.config.max_seconds
         for _ in range(self.step % plan.steps_per_epoch // plan.length, plan.chunks):
-            self.state, info = chunk(self.state, self.run.keys.train, self.rows, rates)
+            began = time.monotonic()
+            self.state, info = chunk(self.state, self.key, self.rows, rates)
+            if self._compiling is None:  # the call returns when the program is there
+                self._compiling = time.monotonic() - began
             self.checkpoints.prepare()
             self.sums.add(self.step, info)
             self.step += plan.length
@@ -165,7 +176,7 @@ class TrainingLoop:
         params = run.family.fit(
             run.structure,
             evaluated_params(self.state),
-            self.rows,
+            run.dataset.train,
             run.dataset.grey,
             self.heed_signals,
         )
@@ -177,8 +188,11 @@ class TrainingLoop:
             scalars[f"weight_norm/{name}"] = float(np.linalg.norm(np.asarray(leaf, np.float64)))
         for name in (run.score, "two_log_z"):
             check_meaning(f"valid/{name} at step {self.step}", scalars.get(f"valid/{name}", 0.0))
-        self._remember(scalars[f"valid/{run.score}"], params)
+        self._remember(from_first(scalars[f"valid/{run.score}"]), params)
         self.memory.evaluated_step = self.step
+        if not self._laid_out:
+            self.book.layout([*scalars, *(["kl/h1"] if run.family.has_likelihood else [])])
+            self._laid_out = True
         self.book.evaluation(
             self.step, self.step / run.plan.steps_per_epoch, self._seconds(), scalars
         )
@@ -195,13 +209,17 @@ class TrainingLoop:
         Raises:
             Interrupted: it did.
         """
-        if self.stop.signal is not None:
+        signal = self.stop.signal
+        if self.others is not None:
+            self.others.ask(signal, time.monotonic() - self._began)
+            signal = self.others.signal
+        if signal is not None:
             self.save()
             self.checkpoints.wait()
-            raise Interrupted(self.stop.signal)
+            raise Interrupted(signal)
 
     def _save_if_due(self) -> None:
-        if time.monotonic() - self._saved >= self.run.config.checkpoint.every_seconds:
+        if self._seconds() - self._saved >= self.run.config.checkpoint.every_seconds:
             self.save()
             self._show_pictures()
 
@@ -212,14 +230,16 @@ class TrainingLoop:
         self.memory.totals, self.memory.steps = self.sums.totals, self.sums.steps
         memory: dict[str, Any] = asdict(self.memory)
         self.checkpoints.save(Checkpoint(self.state, self.best, memory))
-        self._saved = time.monotonic()
+        self._saved = self._seconds()
 
     def _show_pictures(self) -> None:
         """As often as there is a checkpoint; who is asked to stop has no time for them."""
-        images.show(self.book, self.run, self.best, self.valid_rows, self.step)
+        compiling = self._compiling or 0.0
+        self._gallery.show(self.best, self.valid_rows, self.step, self._seconds(), compiling)
 
     def _seconds(self) -> float:
-        return time.monotonic() - self._began
+        """Since the run first began; of several processes, what the first one told last."""
+        return time.monotonic() - self._began if self.others is None else self.others.seconds
 
     def _best_text(self) -> str:
         best = self.memory.best_score

@@ -1,14 +1,18 @@
 """Which pixels inpainting leaves alone: a half of an image, or a file of bits."""
 
+import math
 import os
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from bihm import paths
-from bihm.data import archive, files, text
+from bihm.config import Config
+from bihm.data import archive, entry, files, text
 from bihm.errors import ConfigError, DataError
+from bihm.run.arguments import numbers
 
 HALVES = ("left", "right", "top", "bottom")
 
@@ -25,6 +29,32 @@ class Layout(NamedTuple):
         if self.column_major:
             return rows.reshape(-1, width, height).transpose(0, 2, 1)
         return rows.reshape(-1, height, width)
+
+
+def layout_of(config: Config) -> Layout | None:
+    """How a row of a run's dataset is an image; None where it is none, or nobody said so."""
+    dataset = config.dataset
+    if dataset.path is None:
+        known = entry(dataset.name)
+        return None if known.image_shape is None else Layout(known.image_shape, known.column_major)
+    shape = dataset.image_shape
+    if shape is None or len(shape) != 2 or math.prod(shape) != dataset.n_features:
+        return None
+    return Layout((shape[0], shape[1]), column_major=False)
+
+
+def observed_of(mask: ArrayLike, rows: int, width: int, layout: Layout | None) -> np.ndarray:
+    """A mask as bool (visible,) or (rows, visible), True where observed: a word, a file, or bits."""
+    if isinstance(mask, str):
+        return observed_pixels(mask, width, layout)
+    bits = numbers(mask, "mask")
+    if bits.shape not in ((width,), (rows, width)):
+        raise ConfigError(
+            f"mask has shape {bits.shape}; needed are ({width},) or ({rows}, {width})"
+        )
+    observed = files.check_bits(np.atleast_2d(bits), "mask").astype(bool).reshape(bits.shape)
+    check_observed(observed, "mask")
+    return observed
 
 
 def observed_pixels(mask: str, width: int, layout: Layout | None) -> np.ndarray:

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from bihm.records.run_files import place, read_json, write_json
 from bihm.run.arguments import check_split
 from bihm.run.build import fixed_rows
 from bihm.run.evaluate import find_dataset, tell_of_rows
+from bihm.run.listener import NOBODY, Listener
 from bihm.run.trained import TrainedMachine
 
 ROUNDS = 10_000  # of EM, at most
@@ -63,9 +64,7 @@ class Mixture:
         """log sum_m w_m p_m(x) of every row, (rows,), nats."""
         return mix(self.weights, self.log_p_each(x, K, split=split))
 
-    def _each(
-        self, x: ArrayLike, K: int, split: str, report: Callable[[int, int], None]
-    ) -> np.ndarray:
+    def _each(self, x: ArrayLike, K: int, split: str, report: Report) -> np.ndarray:
         return np.stack(
             [machine.estimates(x, K, split=split, report=report).log_p for machine in self.machines]
         )
@@ -152,10 +151,7 @@ def evaluate_mixture(
     dataset: str | None = None,
     per_example: bool = False,
     out: str | None = None,
-    show: Callable[[dict[str, Any]], None] = lambda result: None,
-    report: Report = silent,
-    say: Callable[[str], None] = lambda line: None,
-    wrote: Callable[[Path], None] = lambda path: None,
+    to: Listener = NOBODY,
 ) -> dict[str, Any]:
     """Estimate a mixture on a split, its weights fitted on the machines' own valid rows with the same K.
 
@@ -169,23 +165,23 @@ def evaluate_mixture(
     mixture = Mixture(machines, K)
     identity, found = find_dataset(machines[0].config, dataset)
     rows = fixed_rows(machines[0].family, found, split)
-    about = tell_of_rows(identity, found, split, say)
+    about = tell_of_rows(identity, found, split, to)
     what = {**about, "mixture_of": [name_of(machine) for machine in machines]}
     file = _file(machines[0], what, f"{split}-K{K}", out)
-    valid = mixture._each(machines[0].rows("valid"), K, "valid", report)
+    valid = mixture._each(machines[0].rows("valid"), K, "valid", to.report)
     weights = fit_weights(valid)
     own = split == "valid" and identity == machines[0].config.dataset.name
-    each = valid if own else mixture._each(rows, K, split, report)
+    each = valid if own else mixture._each(rows, K, split, to.report)
     result = mixture_block(weights, each, K)
     if own:
-        say("the weights were fitted on these same rows: look at test for what they are worth")
-    show(result)
+        to.say("the weights were fitted on these same rows: look at test for what they are worth")
+    to.show(result)
     write_json(file, {**what, "weights_fitted_on": "valid", **result})
-    wrote(file)
+    to.wrote(file)
     if per_example:
         arrays = {"log_p": mix(weights, each), "log_p_each": each}
         archive.write_npz(file.with_suffix(".npz"), arrays)
-        wrote(file.with_suffix(".npz"))
+        to.wrote(file.with_suffix(".npz"))
     return result
 
 

@@ -5,11 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from bihm.machine.family import Report
+from bihm.data import Dataset
+from bihm.machine.family import Family, Keys, Report
 from bihm.machine.likelihood import check_meaning, mean_and_sem
+from bihm.machine.machine import Params, Structure
 from bihm.machine.parzen import choose_sigma, parzen_log_p
 from bihm.types import Float
 
+MOST_MEANS = 10**6  # as samples of an estimate
 WHAT = "nats of densities of real numbers, log_p_xh without constants; not comparable with log p of bits"
 
 
@@ -22,6 +25,24 @@ def training_rows(train: np.ndarray, samples: int) -> np.ndarray:
     """So many training rows, or all: as samples they are the anchor, what real data reach."""
     picked = np.random.default_rng(0).permutation(len(train))[:samples]
     return np.asarray(train[picked])
+
+
+def split_density(
+    family: Family,
+    keys: Keys,
+    structure: Structure,
+    params: Params,
+    dataset: Dataset,
+    split: str,
+    samples: int,
+    report: Report,
+) -> dict[str, Any]:
+    """The block of one split of a dataset, as real numbers in [0, 1]."""
+
+    def rows(name: str) -> np.ndarray:
+        return levels(getattr(dataset, name), dataset.grey)
+
+    return family.densities(keys, structure, params, rows, (split,), samples, report)[split]
 
 
 def density_blocks(

@@ -12,7 +12,8 @@ from bihm.records.pictures import GAP_GREY, Picture, animation, sample_grid
 from bihm.records.run_files import place
 from bihm.run.load import read_run
 from bihm.run.masks import Layout
-from bihm.run.sampler import Given, Options
+from bihm.run.sampler import Given
+from bihm.run.sampling_options import Options
 from bihm.run.trained import TrainedMachine
 
 BETWEEN_TRIPLES = 4  # drawn pixels; within one there is a line of one pixel
@@ -39,7 +40,8 @@ def sample(
     or into the file or folder `out`.
 
     With a `mask`, the observed half of an image or a file of bits, complete rows of a split and write
-    `samples-inpaint.npz`: the completed rows `x`, the rows themselves `data`, and `observed`. With
+    `samples-inpaint.npz`: the completed rows `x`, the rows themselves `data`, and `observed`; or
+    `samples-best.npz`, with the `score` of each: its estimated log p, or log p~*, in nats. With
     `options.gif` the states of the chain on the way become an animated `.gif` beside it.
 
     Raises:
@@ -51,15 +53,17 @@ def sample(
     if split is not None and mask is None:
         raise ConfigError("split has no meaning without mask: only inpainting needs data")
     settled = machine.family.settle(options, completing=mask is not None)
-    name = f"samples-{settled.method if mask is None else 'inpaint'}.npz"
+    inpaints = mask is not None and settled.method != "best"
+    name = f"samples-{'inpaint' if inpaints else settled.method}.npz"
     path = place(out, directory / name, ".npz")
-    given = None if mask is None else _given(settled, machine, mask, split or "test")
+    given = None if mask is None else rows_to_complete(settled, machine, mask, split or "test")
     if settled.gif and machine.layout is None:
         raise ConfigError("gif=true needs image data")
-    x, facts, frames = machine.family.draw(
-        machine.structure, machine.params, settled, given, report
-    )
+    drawn = machine.family.draw(machine.structure, machine.params, settled, given, report)
+    x, frames = drawn.x, drawn.frames
     arrays = {"x": x}
+    if drawn.scores is not None:
+        arrays["score"] = drawn.scores
     if given is not None:
         arrays |= {"data": given.rows, "observed": given.observed.astype(np.uint8)}
     archive.write_npz(path, arrays)
@@ -67,16 +71,16 @@ def sample(
     if machine.layout is not None:
         files.append(path.with_suffix(".png"))
         with archive.whole(files[-1]) as stream:
-            stream.write(_picture(x, given, machine.layout).png)
+            stream.write(picture_of(x, given, machine.layout).png)
     if frames and machine.layout is not None:
         files.append(path.with_suffix(".gif"))
-        pictures = [_picture(frame, given, machine.layout) for frame in frames]
+        pictures = [picture_of(frame, given, machine.layout) for frame in frames]
         with archive.whole(files[-1]) as stream:
             stream.write(animation(pictures))
-    return SavedSamples(x, facts, files)
+    return SavedSamples(x, drawn.facts, files)
 
 
-def _given(options: Options, machine: TrainedMachine, mask: str, split: str) -> Given:
+def rows_to_complete(options: Options, machine: TrainedMachine, mask: str, split: str) -> Given:
     """The rows to complete, the first n of a shuffled split, since some splits are sorted by class."""
     observed = machine.observed(mask, options.n)
     rows = machine.rows(split)
@@ -86,7 +90,7 @@ def _given(options: Options, machine: TrainedMachine, mask: str, split: str) -> 
     return Given(rows[chosen], observed)
 
 
-def _picture(x: np.ndarray, given: Given | None, layout: Layout) -> Picture:
+def picture_of(x: np.ndarray, given: Given | None, layout: Layout) -> Picture:
     """A grid of samples; for inpainting each tile is the row, what is known of it, and its completion."""
     if given is None:
         return sample_grid(x, layout.shape, layout.column_major)

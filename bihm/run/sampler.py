@@ -9,34 +9,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from bihm.config import Config
-from bihm.errors import ConfigError
 from bihm.kernels.compiled import fast_jit
 from bihm.machine import sampling
 from bihm.machine.family import Report, silent
+from bihm.machine.layerwise import run_layerwise
 from bihm.machine.machine import Params, Structure, bind
 from bihm.machine.rules import has_p_star
-from bihm.run.arguments import check_seed, whole
+from bihm.machine.search import EVERY, Best, search
+from bihm.run.sampling_options import Options
 from bihm.types import Array, PRNGKey
 
 SWEEPS, K, PROPOSALS, INNER = 500, 10, 10_000, 10
-MOST = 10**7  # of samples, sweeps, proposals
+SCORED_BY = 100  # samples, each candidate for a best completion
 FRAMES = 100  # of an animation, at most
 PART = 50  # sweeps between two looks at the keyboard, and two lines of progress
-METHODS = ("ancestral", "resample", "chain")
-MEANS = ("generate", "ancestral", "chain")  # of target propagation
-MEANT_FOR = {"sweeps": "chain", "K": "chain", "proposals": "resample", "gif": "chain"}
-
-
-class Options(NamedTuple):
-    """How to draw; what is None takes its default where it has a meaning, and is refused elsewhere."""
-
-    n: int = 100
-    method: str | None = None  # one of METHODS; ancestral, or the chain where rows are completed
-    seed: int = 0
-    sweeps: int | None = None
-    K: int | None = None
-    proposals: int | None = None
-    gif: bool | None = None  # keep states on the way, for an animation
 
 
 class Given(NamedTuple):
@@ -52,62 +38,7 @@ class Drawn(NamedTuple):
     x: np.ndarray
     facts: dict[str, float]
     frames: Sequence[np.ndarray] = ()  # the states of the chains on the way, if asked for
-
-
-def settle(options: Options, config: Config, completing: bool) -> Options:
-    """Fill in the method, and refuse what has no meaning with it.
-
-    Raises:
-        ConfigError: one line on the option, and what would be right.
-    """
-    method = options.method or ("chain" if completing else "ancestral")
-    if method not in METHODS:
-        raise ConfigError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
-    for name, needed in MEANT_FOR.items():
-        if getattr(options, name) is not None and method != needed:
-            raise ConfigError(f"{name} has no meaning with method={method}; it belongs to {needed}")
-    if completing and method != "chain":
-        raise ConfigError(f"mask has no meaning with method={method}; it belongs to chain")
-    for name, least in (("n", 1), ("sweeps", 1), ("K", 2), ("proposals", 1)):
-        value = getattr(options, name)
-        if value is not None:
-            whole(name, value, least, MOST)
-    check_seed(options.seed)
-    if method != "ancestral" and not completing and not has_p_star(config.model.name):
-        raise ConfigError(
-            f"method={method} samples p*, which only model=bihm has; this run's model is "
-            f"{config.model.name}, and method=ancestral samples its p"
-        )
-    return options._replace(method=method)
-
-
-def settle_means(options: Options, completing: bool) -> Options:
-    """The same for target propagation, whose samples are means: generate, ancestral or chain.
-
-    Raises:
-        ConfigError: one line on the option, and what would be right.
-    """
-    method = options.method or (None if completing else "generate")
-    if completing and method is not None:
-        raise ConfigError(
-            f"mask has no meaning with method={method}: this model has one completion"
-        )
-    if method not in (None, *MEANS):
-        raise ConfigError(
-            f"method must be one of {', '.join(MEANS)} for this model, got {method!r}"
-        )
-    if options.sweeps is not None and method not in (None, "chain"):
-        raise ConfigError(
-            f"sweeps has no meaning with method={method}; it belongs to chain and mask"
-        )
-    for name in ("K", "proposals", "gif"):
-        if getattr(options, name) is not None:
-            raise ConfigError(f"{name} has no meaning with model=targetprop")
-    for name in ("n", "sweeps"):
-        if getattr(options, name) is not None:
-            whole(name, getattr(options, name), 1, MOST)
-    check_seed(options.seed)
-    return options._replace(method=method)
+    scores: np.ndarray | None = None  # of best completions: their estimated log-probability, nats
 
 
 def draw(
@@ -133,6 +64,9 @@ def draw(
         return Drawn(x, {"ess": float(drawn.ess), "distinct": len(np.unique(x, axis=0)) / len(x)})
     sampling.check_bottom(bind(structure, params))
     replicas = 2 if has_p_star(config.model.name) else 1
+    if options.method == "best":
+        assert given is not None
+        return _best(key, options, structure, params, replicas, given, report)
     return _chain(key, options, structure, params, replicas, given, report)
 
 
@@ -146,13 +80,9 @@ def _chain(
     report: Report,
 ) -> Drawn:
     """The last states of n chains that start at samples of p, or at data with what is missing from p."""
-    first_key, start_key, sweep_key = jax.random.split(key, 3)
-    x = _ancestral(first_key, structure, params, n=options.n)
-    observed = jnp.zeros(x.shape, bool)
-    if given is not None:
-        observed = jnp.asarray(np.broadcast_to(given.observed, x.shape))
-        x = jnp.where(observed, jnp.asarray(given.rows, jnp.float32), x)
-    chain = _start(start_key, structure, params, x, replicas=replicas)
+    layerwise = options.method == "layerwise"
+    replicas = 1 if layerwise else replicas
+    chain, observed, sweep_key = _begin(key, options, structure, params, replicas, given)
     sweeps, infos = options.sweeps or SWEEPS, []
     frames = [_bits(chain.x)] if options.gif else []
     most = -(-sweeps // FRAMES) if options.gif else PART
@@ -160,14 +90,61 @@ def _chain(
         part = min(most, sweeps - done)
         chain, info = _sweep(
             sweep_key, structure, params, chain, observed, jnp.asarray(done),
-            sweeps=part, K=options.K or K,
+            sweeps=part, K=options.K or K, layerwise=layerwise,
         )  # fmt: skip
         infos.append([np.asarray(values) for values in info])
         if options.gif:
             frames.append(_bits(chain.x))
         report(done + part, sweeps)
+    return Drawn(_bits(chain.x), _facts(infos), frames)
+
+
+def _best(
+    key: PRNGKey,
+    options: Options,
+    structure: Structure,
+    params: Params,
+    replicas: int,
+    given: Given,
+    report: Report,
+) -> Drawn:
+    """The best completions that `search` meets in so many sweeps."""
+    chain, observed, search_key = _begin(key, options, structure, params, replicas, given)
+    best = Best(chain.x, jnp.full(len(chain.x), -jnp.inf, jnp.float32))
+    total, infos = -(-(options.sweeps or SWEEPS) // EVERY), []
+    scored_by = jnp.asarray(options.K or SCORED_BY, jnp.int32)
+    for done in range(0, total, PART // EVERY):
+        stretches = min(PART // EVERY, total - done)
+        chain, best, info = _search(
+            search_key, structure, params, chain, best, observed, jnp.asarray(done), scored_by,
+            stretches=stretches,
+        )  # fmt: skip
+        infos.append([np.asarray(values).reshape(-1) for values in info])
+        report((done + stretches) * EVERY, total * EVERY)
+    return Drawn(_bits(best.x), _facts(infos), scores=np.asarray(best.score))
+
+
+def _begin(
+    key: PRNGKey,
+    options: Options,
+    structure: Structure,
+    params: Params,
+    replicas: int,
+    given: Given | None,
+) -> tuple[sampling.Chain, Array, PRNGKey]:
+    """Chains at samples of p, with what is observed from the data, where that is, and a key to go on."""
+    first_key, start_key, rest_key = jax.random.split(key, 3)
+    x = _ancestral(first_key, structure, params, n=options.n)
+    observed = jnp.zeros(x.shape, bool)
+    if given is not None:
+        observed = jnp.asarray(np.broadcast_to(given.observed, x.shape))
+        x = jnp.where(observed, jnp.asarray(given.rows, jnp.float32), x)
+    return _start(start_key, structure, params, x, replicas=replicas), observed, rest_key
+
+
+def _facts(infos: list[list[np.ndarray]]) -> dict[str, float]:
     acceptance, ess = (float(np.concatenate(v).mean()) for v in zip(*infos, strict=True))
-    return Drawn(_bits(chain.x), {"acceptance": acceptance, "ess": ess}, frames)
+    return {"acceptance": acceptance, "ess": ess}
 
 
 def _bits(x: Array) -> np.ndarray:
@@ -193,7 +170,24 @@ def _start(
     return sampling.start_chain(key, bind(structure, params), x, replicas)
 
 
-@partial(fast_jit, static_argnames=("structure", "sweeps", "K"))
+@partial(fast_jit, static_argnames=("structure", "stretches"))
+def _search(
+    key: PRNGKey,
+    structure: Structure,
+    params: Params,
+    chain: sampling.Chain,
+    best: Best,
+    observed: Array,
+    first: Array,
+    K: Array,
+    *,
+    stretches: int,
+) -> tuple[sampling.Chain, Best, sampling.SweepInfo]:
+    machine = bind(structure, params)
+    return search(key, machine, chain, best, observed, first, K, stretches=stretches)
+
+
+@partial(fast_jit, static_argnames=("structure", "sweeps", "K", "layerwise"))
 def _sweep(
     key: PRNGKey,
     structure: Structure,
@@ -204,6 +198,7 @@ def _sweep(
     *,
     sweeps: int,
     K: int,
+    layerwise: bool,
 ) -> tuple[sampling.Chain, sampling.SweepInfo]:
-    machine = bind(structure, params)
-    return sampling.run_chain(key, machine, chain, observed, first, sweeps=sweeps, K=K)
+    run = run_layerwise if layerwise else sampling.run_chain
+    return run(key, bind(structure, params), chain, observed, first, sweeps=sweeps, K=K)

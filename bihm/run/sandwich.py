@@ -2,10 +2,9 @@
 
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
+from bihm.kernels.spread import tiles_at_once, work_on_tiles
 from bihm.machine.family import Report, silent
 from bihm.machine.likelihood import mean_and_sem
 from bihm.machine.sandwich import Sandwich, sandwich_tile
@@ -29,19 +28,19 @@ def sandwich_rows(
 
     Arrays of the host: rows as uint8 (rows, visible), estimates (rows,), nats, float64.
     """
-    key = make_keys(machine.config.seed if seed is None else check_seed(seed)).pictures
+    key = make_keys(machine.config.seed if seed is None else check_seed(seed)).sandwich
     block = own_block(machine.config, K)
     height = min(rows, max(1, TILE // block))
 
-    def estimate(i: int) -> list[np.ndarray]:
-        tile_key = jax.random.fold_in(key, i)
-        found = sandwich_tile(
-            tile_key, machine.structure, machine.params, jnp.asarray(K, jnp.int32),
-            rows=height, block=block,
+    def estimate(numbers: range) -> list[Sandwich]:
+        made = work_on_tiles(
+            sandwich_tile, key, numbers, machine.structure, machine.params,
+            common=(np.int32(K),), rows=height, block=block,
         )  # fmt: skip
-        return [np.asarray(part) for part in found]
+        return [made[i] for i in range(len(numbers))]
 
-    parts = zip(*each_tile(estimate, -(-rows // height), report), strict=True)
+    at_once = tiles_at_once(machine.params)
+    parts = zip(*each_tile(estimate, -(-rows // height), report, at_once), strict=True)
     x, lower, upper = (np.concatenate(part)[:rows] for part in parts)
     return Sandwich(x.astype(np.uint8), lower.astype(np.float64), upper.astype(np.float64))
 

@@ -4,21 +4,19 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
-from functools import partial
 from typing import TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from bihm.config import Config
 from bihm.kernels.numerics import on_device
+from bihm.kernels.spread import Tiles, tiles_at_once, work_on_tiles
 from bihm.machine import tails
 from bihm.machine.family import Keys, Report, silent
 from bihm.machine.likelihood import (
     Estimates,
     LogZ,
-    Stretch,
     blocks_at_once,
     estimate_tile,
     log_z_tile,
@@ -31,6 +29,7 @@ from bihm.types import PRNGKey
 
 TILE = 2000  # rows times samples that are worked on at once: what bounds the memory
 LARGEST_BLOCK = 100  # samples of one row at once
+ZERO = np.float32(0)
 STREAMS = 4  # tiles at the same time, at most
 Result = TypeVar("Result")
 
@@ -54,15 +53,25 @@ def _streams() -> int:
     return min(STREAMS, os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
 
 
-def each_tile(estimate: Callable[[int], Result], tiles: int, report: Report) -> Iterator[Result]:
-    """The results of all tiles, in their order."""
-    yield estimate(0)  # compiled once, before several threads ask for it
-    report(1, tiles)
+def each_tile(
+    estimate: Callable[[range], Sequence[Result]], tiles: int, report: Report, at_once: int = 1
+) -> Iterator[Result]:
+    """The results of all tiles, in their order; `estimate` takes so many numbers of tiles at once.
+
+    The last of them may be of no tile: what it makes of those is dropped.
+    """
+    groups = [range(first, first + at_once) for first in range(0, tiles, at_once)]
     pool = ThreadPoolExecutor(_streams())
+
+    def done() -> Iterator[Sequence[Result]]:
+        yield estimate(groups[0])  # compiled once, before several threads ask for it
+        # Devices that work together do so in one order, which threads would not keep.
+        yield from (map if at_once > 1 else pool.map)(estimate, groups[1:])
+
     try:
-        for i, result in enumerate(pool.map(estimate, range(1, tiles)), start=2):
-            yield result
-            report(i, tiles)
+        for group, results in zip(groups, done(), strict=True):
+            yield from results[: tiles - group.start]
+            report(min(group.stop, tiles), tiles)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)  # whoever stops does not wait for the rest
 
@@ -103,60 +112,70 @@ def estimate_curve(
     """The same for each of several ascending K, in one pass: each K has the first of the samples."""
     height = min(len(rows), max(1, TILE // block))
 
-    def estimate(i: int) -> list[list[np.ndarray]]:
-        tile = rows[i * height : (i + 1) * height]
-        x = np.zeros((height, rows.shape[1]), np.float32)
-        x[: len(tile)] = tile
-        found, largest = [], tails.Largest(len(tile), Ks[-1])
-        for K, stretch, kept in _stretches(
-            jax.random.fold_in(key, i), structure, params, x, Ks, block
-        ):
-            looked = largest if kept else copy(largest)
-            if k_hat:
-                looked.add(np.asarray(stretch.log_w).T[: len(tile)])
-            if K is None:
-                continue
-            found.append([np.asarray(field)[: len(tile)] for field in stretch.estimates[:4]])
-            if k_hat:
-                found[-1] += [tails.k_hat(looked.tail(K), power) for power in (1.0, 0.5)]
+    def estimate(numbers: range) -> list[list[list[np.ndarray]]]:
+        counts, x = tiles_of(rows, numbers, height)
+        found: list[list[list[np.ndarray]]] = [[] for _ in counts]
+        largest = [tails.Largest(count, Ks[-1]) for count in counts]
+        for K, stretches, kept in _stretches(key, numbers, structure, params, x, Ks, block):
+            for i, count in enumerate(counts):
+                stretch, looked = stretches[i], largest[i] if kept else copy(largest[i])
+                if k_hat:
+                    looked.add(stretch.log_w.T[:count])
+                if K is None or count == 0:
+                    continue
+                found[i].append([field[:count] for field in stretch.estimates[:4]])
+                if k_hat:
+                    found[i][-1] += [tails.k_hat(looked.tail(K), power) for power in (1.0, 0.5)]
         return found
 
-    parts = each_tile(estimate, -(-len(rows) // height), report)
+    parts = each_tile(estimate, -(-len(rows) // height), report, tiles_at_once(params))
     return [
         Estimates(*map(np.concatenate, zip(*tiles, strict=True)))
         for tiles in zip(*parts, strict=True)
     ]
 
 
+def tiles_of(
+    rows: np.ndarray, numbers: range, height: int, padding: np.generic = ZERO
+) -> tuple[list[int], np.ndarray]:
+    """How many rows each tile has, and the padded tiles: (tiles, height, visible), or a single one."""
+    tiles = [rows[i * height : (i + 1) * height] for i in numbers]
+    x = np.full((len(tiles), height, rows.shape[1]), padding)
+    for i, tile in enumerate(tiles):
+        x[i, : len(tile)] = tile
+    return [len(tile) for tile in tiles], x if len(tiles) > 1 else x[0]
+
+
 def _stretches(
     key: PRNGKey,
+    numbers: range,
     structure: Structure,
     params: Params,
     x: np.ndarray,
     Ks: Sequence[int],
     block: int,
-) -> Iterator[tuple[int | None, Stretch, bool]]:
-    """The samples of a tile, one stretch after another: the K it ends at, if any, and whether it is kept.
+) -> Iterator[tuple[int | None, Tiles, bool]]:
+    """The samples of tiles, one stretch after another: the K it ends at, if any, and whether it is kept.
 
     A K within a block is the end of a stretch of its own, whose samples are drawn once more after it. Each
     stretch comes when the next one is under way, so that the device works while the host looks at it.
     """
-    rows, sums, done = on_device(x), no_weights(len(x)), 0
-    number = partial(jnp.asarray, dtype=jnp.int32)
+    rows, sums, done = (on_device(x) if x.ndim == 2 else x), no_weights(x.shape[:-1]), 0
 
-    def work(first: int, K: int) -> Stretch:
-        return estimate_tile(
-            key, structure, params, rows, sums, number(first), number(K), block=block
+    def work(first: int, K: int) -> Tiles:
+        numbers_of = (np.int32(first), np.int32(K))
+        return work_on_tiles(
+            estimate_tile, key, numbers, structure, params, (rows, sums), numbers_of, block=block
         )
 
-    before: tuple[int | None, Stretch, bool] | None = None
+    before: tuple[int | None, Tiles, bool] | None = None
     for i, K in enumerate(Ks, start=1):
         whole = -(-K // block) if i == len(Ks) else K // block
         while done < whole:
             first, done = done, min(done + blocks_at_once(block), whole)
             until = min(done * block, K)
             stretch = work(first, until)
-            sums = stretch.sums
+            sums = stretch.values.sums
             if before is not None:
                 yield before
             before = (K if until == K else None), stretch, True
@@ -169,6 +188,40 @@ def _stretches(
     yield before
 
 
+def weights_of_some(
+    key: PRNGKey, structure: Structure, params: Params, rows: np.ndarray, K: int
+) -> np.ndarray:
+    """log w of the first rows, as many as make a tile, and of the first samples: (samples, rows), float64.
+
+    By the program that estimates with this K, so that nothing is compiled.
+    """
+    block = block_size(K)
+    height = min(len(rows), max(1, TILE // block))
+    x = np.asarray(rows[:height], np.float32)
+    _, stretch, _ = next(_stretches(key, range(1), structure, params, x, [K], block))
+    log_w = np.asarray(stretch[0].log_w, np.float64)
+    return log_w[np.isfinite(log_w).all(axis=1)]  # where no sample was, there is -inf
+
+
+def log_z_samples(
+    key: PRNGKey,
+    structure: Structure,
+    params: Params,
+    outer: int,
+    inner: int,
+    report: Report = silent,
+) -> np.ndarray:
+    """log of `outer` independent estimates of Z^2, (outer,), each from `inner` samples of q."""
+    height = min(outer, max(1, TILE // inner))
+
+    def estimate(numbers: range) -> list[np.ndarray]:
+        made = work_on_tiles(log_z_tile, key, numbers, structure, params, outer=height, inner=inner)
+        return [made[i] for i in range(len(numbers))]
+
+    terms = list(each_tile(estimate, -(-outer // height), report, tiles_at_once(params)))
+    return np.concatenate(terms)[:outer]
+
+
 def estimate_log_z(
     key: PRNGKey,
     structure: Structure,
@@ -178,14 +231,7 @@ def estimate_log_z(
     report: Report = silent,
 ) -> LogZ:
     """Estimate 2 log Z from `outer` samples of p with `inner` samples of q each."""
-    height = min(outer, max(1, TILE // inner))
-
-    def estimate(i: int) -> np.ndarray:
-        tile_key = jax.random.fold_in(key, i)
-        return np.asarray(log_z_tile(tile_key, structure, params, outer=height, inner=inner))
-
-    terms = list(each_tile(estimate, -(-outer // height), report))
-    return summarise_log_z(np.concatenate(terms)[:outer], inner)
+    return summarise_log_z(log_z_samples(key, structure, params, outer, inner, report), inner)
 
 
 def final_log_z(

@@ -12,14 +12,17 @@ import numpy as np
 from bihm.config import Config
 from bihm.config.families import TARGETPROP_OPTIONS
 from bihm.errors import DataError
-from bihm.machine.family import Image, Keys, Limit, Loss, Report, silent
+from bihm.kernels.spread import local, mesh_of, replicate
+from bihm.machine.family import Distributions, Image, Keys, Limit, Loss, Report, silent
 from bihm.machine.machine import Params, Structure
 from bihm.machine.parzen import SIGMA_ROWS, choose_sigma
 from bihm.machine.targetprop.machine import Inference, TargetPropMachine, paper_units
 from bihm.machine.targetprop.training import Noise, targetprop
 from bihm.run import sampler
 from bihm.run import targetprop_tiles as tiles
+from bihm.run.looks import beside
 from bihm.run.parzen import density_blocks, levels, path_block
+from bihm.run.sampling_options import Options, settle_means
 from bihm.types import AnyArray, Array, Float, PRNGKey, Rows
 
 RUNAWAY = 100.0  # mean over units of (h_l - g_{l+1}(h_{l+1}))^2; at the start it is below 1
@@ -65,6 +68,9 @@ class TargetProp:
     def final_words(self) -> str:
         return f", {self.config.eval.final_parzen_samples} samples,"
 
+    def check_draws(self, K: Sequence[int | None]) -> None:
+        del K  # which it does not draw
+
     def machine(self, visible_mean: AnyArray | None) -> TargetPropMachine:
         del visible_mean
         config = self.config
@@ -99,7 +105,8 @@ class TargetProp:
     ) -> Params:
         """Set the top's mean and variance from the inferred h_L of training rows."""
         how = self.inference._replace(langevin=0.0)
-        return tiles.fit_top(structure, params, rows, grey, how, report)
+        fitted = tiles.fit_top(structure, local(params), rows, grey, how, report)
+        return replicate(fitted, mesh_of(params))
 
     def step_cost(self, K: int) -> float:
         del K
@@ -115,7 +122,7 @@ class TargetProp:
         self, keys: Keys, structure: Structure, params: Params, rows: np.ndarray, report: Report
     ) -> dict[str, float]:
         """The Parzen estimate on the rows that choose sigma, log p(x, h) along inference, and errors."""
-        count = self.config.eval.parzen_samples
+        count, params = self.config.eval.parzen_samples, local(params)
         samples = self._draw(keys.valid, structure, params, count, self.rounds, report)
         sigma, mean = choose_sigma(rows[:SIGMA_ROWS], samples, report)
         path = tiles.path(structure, params, rows, self.sampling, report).mean(axis=2)
@@ -147,6 +154,8 @@ class TargetProp:
         samples: int,
         report: Report,
     ) -> dict[str, dict[str, Any]]:
+        params = local(params)
+
         def drawn(rounds: int) -> np.ndarray:
             return self._draw(keys.test, structure, params, samples, rounds, report)
 
@@ -164,21 +173,32 @@ class TargetProp:
         return -math.inf, -math.inf
 
     def pictures(
-        self, key: PRNGKey, structure: Structure, params: Params, rows: np.ndarray
+        self, keys: Keys, structure: Structure, params: Params, rows: np.ndarray, whole: bool
     ) -> list[Image]:
-        """Samples by GENERATE and directed ones, and rows of valid of which the first half was given."""
+        """Samples by GENERATE and directed ones; if `whole` rows of which the first half was given, too."""
+        key = keys.pictures
+        images = [
+            Image("samples/generate", self._draw(key, structure, params, SHOWN, self.rounds)),
+            Image("samples/directed", self._draw(key, structure, params, SHOWN, 0)),
+        ]
+        if not whole:
+            return images
         some = rows[:COMPLETED]
         observed = np.broadcast_to(np.arange(rows.shape[1]) < rows.shape[1] // 2, some.shape)
         filled = tiles.complete(
             key, structure, params, jnp.asarray(some), jnp.asarray(observed),
             how=self.sampling, sweeps=INPAINT_SWEEPS,
         )  # fmt: skip
-        pairs = np.stack([some, np.asarray(filled)], axis=1).reshape(-1, rows.shape[1])
-        return [
-            Image("samples/generate", self._draw(key, structure, params, SHOWN, self.rounds)),
-            Image("samples/directed", self._draw(key, structure, params, SHOWN, 0)),
-            Image("completions/first_half_given", np.clip(pairs, 0, 1)),
-        ]
+        pairs = beside(some, np.asarray(filled))
+        return [*images, Image("completions/first_half_given", pairs)]
+
+    def distributions(
+        self, keys: Keys, structure: Structure, params: Params, rows: np.ndarray, whole: bool
+    ) -> Distributions:
+        """log p(x, h) of rows after inference; its layers are estimated anyway."""
+        del keys, whole
+        path = tiles.path(structure, params, rows[: tiles.AT_ONCE], self.sampling, silent)
+        return Distributions({"log_p_xh": path[-1].sum(axis=0)}, {})
 
     def _draw(
         self,
@@ -192,14 +212,14 @@ class TargetProp:
         options = {"variance": self.variance, "rounds": rounds, "how": self.sampling}
         return tiles.generate(key, structure, params, samples, report, **options)
 
-    def settle(self, options: sampler.Options, completing: bool) -> sampler.Options:
-        return sampler.settle_means(options, completing)
+    def settle(self, options: Options, completing: bool) -> Options:
+        return settle_means(options, completing)
 
     def draw(
         self,
         structure: Structure,
         params: Params,
-        options: sampler.Options,
+        options: Options,
         given: sampler.Given | None,
         report: Report,
     ) -> sampler.Drawn:

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,9 @@ from bihm.records.progress import progress
 from bihm.records.results import ESTIMATES, doubts, summary, versions
 from bihm.records.run_files import lock, write_json, write_status, write_text
 from bihm.run.build import Run, first_state, make_run, phases
+from bihm.run.follow import follow, same_work
 from bihm.run.loop import TrainingLoop
+from bihm.run.processes import are_several, from_first, in_step, is_first, told_to_others
 from bihm.run.raised_limits import changed_limits, check_exact, is_longer
 from bihm.run.same_run import check_claim, finished_results, hold_to_its_rows
 from bihm.run.start import hold_to_its_start, start_from
@@ -44,8 +47,10 @@ def train(config: Config, directory: Path, interactive: bool = False) -> dict[st
         BihmError: the run could not start, broke, or was interrupted; `status.json` says which.
     """
     run = start_from(make_run(config), directory)  # refuses what cannot work before it writes
+    if not is_first():
+        return follow(run, directory)
     directory.mkdir(parents=True, exist_ok=True)
-    with lock(directory), stop_request() as stop:
+    with told_to_others(), lock(directory), stop_request() as stop:
         saved = check_claim(config, directory)
         hold_to_its_rows(run, directory)
         hold_to_its_start(run, directory)
@@ -58,12 +63,14 @@ def train(config: Config, directory: Path, interactive: bool = False) -> dict[st
             log.info("%s has finished already; nothing to do%s", directory, lower)
             for line in summary(finished):
                 log.info("%s", line)
+            from_first({"finished": finished})
             return finished
         if saved is not None and (changed := changed_limits(saved, config)):
             check_exact(saved, run, directory)
             log.info("with another limit than before: %s", ", ".join(changed))
         write_text(directory / "config.yaml", to_yaml(config))
         write_status(directory, "running")
+        from_first({"finished": None, "work": same_work(run)} if are_several() else None)
         try:
             results = _train(run, directory, interactive, stop)
         except (Interrupted, KeyboardInterrupt) as error:
@@ -88,17 +95,20 @@ def _train(run: Run, directory: Path, interactive: bool, stop: StopRequest) -> d
         state = first_state(run)
         saved = checkpoints.restore(state)
         start = saved or Checkpoint(state, state, {})
-        places = note_place(directory, arithmetic(run.config.precision), fresh=saved is None)
+        here = arithmetic(run.config.precision, run.devices)
+        places = note_place(directory, here, fresh=saved is None)
         book = Logbook(directory, *_logged(saved))
         last.callback(book.close)
         book.hparams(own_columns(run.config, columns(run.config)))
         book.text(0, "config", f"```yaml\n{to_yaml(run.config)}```")
         _greet(run, saved)
         try:
-            with progress(_steps(run), interactive, log) as shown:
-                training_loop = TrainingLoop(run, book, checkpoints, shown, stop, start)
-                best = training_loop.train()
-            results = _results(run, training_loop, best) | {"arithmetic": places}
+            with in_step(partial(write_status, directory)):
+                with progress(_steps(run), interactive, log) as shown:
+                    training_loop = TrainingLoop(run, book, checkpoints, shown, stop, start)
+                    best = training_loop.train()
+                results = _results(run, training_loop, best) | {"arithmetic": places}
+                from_first(results)
         except NumbersError as error:
             book.session_end(0, {}, success=False)
             raise NumbersError(
@@ -144,7 +154,7 @@ def _greet(run: Run, start: Checkpoint | None) -> None:
         f"{count_parameters(run.params):,}",
         len(dataset.train),
         run.family.describe([phase.K for phase in phases(config)]),
-        jax.devices()[0].device_kind,
+        f"{run.devices} x " * (run.devices > 1) + jax.devices()[0].device_kind,
     )
     for note in dataset.notes:
         log.info("%s", note)

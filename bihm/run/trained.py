@@ -1,25 +1,24 @@
 """A trained machine, for Python and for the commands: likelihoods, samples, completions, posteriors."""
 
-import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from bihm.config import Config
-from bihm.data import entry
 from bihm.data import load as load_dataset
-from bihm.data.files import check_bits
-from bihm.errors import ConfigError, DataError
 from bihm.machine.family import Report, silent
 from bihm.machine.likelihood import Estimates, LogZ
 from bihm.machine.machine import Params, Structure, count_parameters
 from bihm.machine.rules import has_p_star
-from bihm.run import sampler
-from bihm.run.arguments import check_seed, check_split, need_likelihood, numbers, whole
+from bihm.run import arguments, sampler
 from bihm.run.build import fixed_rows, make_keys
 from bihm.run.families import family_of
-from bihm.run.masks import Layout, check_observed, observed_pixels
+from bihm.run.given import Given, given_of, seen_estimates
+from bihm.run.masks import Layout, layout_of, observed_of
+from bihm.run.parzen import MOST_MEANS, split_density
 from bihm.run.posterior import Posterior, weighted_latents
+from bihm.run.sampling_options import MOST, Options
 from bihm.run.splits import estimate_split, final_log_z, own_block
 
 MOST_SAMPLES = 2**31 - 1  # of one row: what the machine counts with
@@ -66,16 +65,7 @@ class TrainedMachine:
     @property
     def layout(self) -> Layout | None:
         """How a row is an image; None where the data are no images, or nobody said so."""
-        dataset = self.config.dataset
-        if dataset.path is None:
-            known = entry(dataset.name)
-            return (
-                None if known.image_shape is None else Layout(known.image_shape, known.column_major)
-            )
-        shape = dataset.image_shape
-        if shape is None or len(shape) != 2 or math.prod(shape) != dataset.n_features:
-            return None
-        return Layout((shape[0], shape[1]), column_major=False)
+        return layout_of(self.config)
 
     def rows(self, split: str = "test") -> np.ndarray:
         """The rows of a split of the run's own data, uint8 (rows, visible).
@@ -83,7 +73,9 @@ class TrainedMachine:
         Grey levels are made bits once and for all, as for every estimate.
         """
         dataset = self.config.dataset
-        return fixed_rows(self.family, load_dataset(dataset.name, dataset.path), check_split(split))
+        return fixed_rows(
+            self.family, load_dataset(dataset.name, dataset.path), arguments.check_split(split)
+        )
 
     def estimates(
         self,
@@ -105,10 +97,10 @@ class TrainedMachine:
         with the defaults, the run's test rows and its eval.final_K, these are the numbers of its results.
         `report(done, total)` is told of progress. Memory does not grow with K.
         """
-        need_likelihood(self.family, self.config.model.name)
+        arguments.need_likelihood(self.family, self.config.model.name)
         rows = self._rows(x)
-        samples = whole("K", K, 1, MOST_SAMPLES)
-        key = getattr(make_keys(self._seed(seed)), check_split(split))
+        samples = arguments.whole("K", K, 1, MOST_SAMPLES)
+        key = getattr(make_keys(self._seed(seed)), arguments.check_split(split))
         block = own_block(self.config, samples)
         estimates = estimate_split(
             key, self.structure, self.params, rows, samples, block=block, report=report
@@ -125,7 +117,7 @@ class TrainedMachine:
         self, x: ArrayLike, K: int = 1000, *, seed: int | None = None, split: str = "test"
     ) -> np.ndarray:
         """log p~*(x) of every row, (rows,), nats: 2 log (1/K) sum_k sqrt(w_k); for model=bihm alone."""
-        self._need_p_star("log_p_tilde_star")
+        arguments.need_p_star("log_p_tilde_star", self.config.model.name)
         return np.asarray(self.estimates(x, K, seed=seed, split=split).log_p_tilde_star)
 
     def log_p_star(
@@ -140,7 +132,7 @@ class TrainedMachine:
 
     def two_log_z(self, *, seed: int | None = None, report: Report = silent) -> LogZ:
         """2 log Z of BiHM, with its standard error (nats) and the numbers of samples; estimated once."""
-        self._need_p_star("two_log_z")
+        arguments.need_p_star("two_log_z", self.config.model.name)
         chosen = self._seed(seed)
         if chosen not in self._log_z:
             log_z = final_log_z(self.config, make_keys(chosen), self.structure, self.params, report)
@@ -174,10 +166,9 @@ class TrainedMachine:
                "generate"    of target propagation (its default); its "chain" is its denoiser's
                "resample"    of BiHM's p*: `proposals` (10,000) weighted samples of p, drawn again
                "chain"       of BiHM's p*: n Markov chains of `sweeps` (500) with K (10) proposals for h
+               "layerwise"   of BiHM: its authors' scheme, an approximation however many `sweeps` there are
         """
-        options = sampler.Options(
-            whole("n", n, 1, sampler.MOST), method, seed, sweeps, K, proposals
-        )
+        options = Options(arguments.whole("n", n, 1, MOST), method, seed, sweeps, K, proposals)
         settled = self.family.settle(options, completing=False)
         return np.asarray(self.family.draw(self.structure, self.params, settled, None, silent).x)
 
@@ -186,6 +177,7 @@ class TrainedMachine:
         x: ArrayLike,
         mask: ArrayLike,
         *,
+        method: str | None = None,
         seed: int = 0,
         sweeps: int | None = None,
         K: int | None = None,
@@ -197,30 +189,56 @@ class TrainedMachine:
         `mask` is true, or 1, where a pixel is observed and stays: (visible,), or (rows, visible). It may
         also be "left", "right", "top" or "bottom", the observed half of an image, or the name of a file.
         What stands in the missing places of `x` does not matter. `sweeps` (500) and K (10) are those of the
-        Markov chain, one for each row.
+        Markov chain, one for each row. method="best" gives the most probable completion that it finds in
+        `sweeps`, by estimates from K (100) samples; "layerwise" is the one of `sample`.
         """
-        known = numbers(x, "x")
+        known = arguments.numbers(x, "x")
         observed = self.observed(mask, len(known) if known.ndim else 0)
         if known.shape[-1:] == observed.shape[-1:]:
             known = np.where(observed, known, 0)
         rows = self._rows(known)
-        options = sampler.Options(len(rows), None, seed, sweeps, K)
+        options = Options(len(rows), method, seed, sweeps, K)
         settled = self.family.settle(options, completing=True)
         given = sampler.Given(rows, observed)
         return np.asarray(self.family.draw(self.structure, self.params, settled, given, silent).x)
 
     def observed(self, mask: ArrayLike, rows: int) -> np.ndarray:
         """What a `mask` says, as bool (visible,) or (rows, visible): true where a pixel is observed."""
-        if isinstance(mask, str):
-            return observed_pixels(mask, self.n_visible, self.layout)
-        bits = numbers(mask, "mask")
-        if bits.shape not in ((self.n_visible,), (rows, self.n_visible)):
-            raise ConfigError(
-                f"mask has shape {bits.shape}; needed are ({self.n_visible},) or ({rows}, {self.n_visible})"
-            )
-        observed = check_bits(np.atleast_2d(bits), "mask").astype(bool).reshape(bits.shape)
-        check_observed(observed, "mask")
-        return observed
+        return observed_of(mask, rows, self.n_visible, self.layout)
+
+    def given(
+        self,
+        x: ArrayLike,
+        mask: ArrayLike | None = None,
+        K: int = 1000,
+        *,
+        seed: int | None = None,
+        split: str = "test",
+        report: Report = silent,
+    ) -> Given:
+        """log p of the seen part of every row, and of the missing part given it: see `Given`; nats.
+
+        `mask` is that of `complete`, with the numbers of bihm-eval given=MASK. Without it NaN in `x` is
+        what is missing, and log_p_missing is None: the numbers are those of rows that lack values.
+        """
+        arguments.need_likelihood(self.family, self.config.model.name)
+        known = arguments.numbers(x, "x")
+        seen = known == known if mask is None else self.observed(mask, len(known))
+        rows = self._rows(known if mask is not None else np.where(seen, known, 0))
+        every = None if mask is None else self.estimates(rows, K, seed=seed, split=split)
+        samples = arguments.whole("K", K, 1, MOST_SAMPLES)
+        parts = (self.config, self.structure, self.params, rows, seen, samples)
+        return given_of(every, seen_estimates(*parts, seed=self._seed(seed), report=report))
+
+    def parzen(self, split: str = "test", samples: int = 10_000) -> dict[str, Any]:
+        """The Parzen-window estimate of a split of the run's own data: nats of a density of real numbers.
+
+        That of bihm-eval parzen=true: from so many means of pixels, and from training rows, the anchor.
+        """
+        dataset = load_dataset(self.config.dataset.name, self.config.dataset.path)
+        samples = arguments.whole("samples", samples, 1, MOST_MEANS)
+        parts = (self.family, make_keys(self.config.seed), self.structure, self.params, dataset)
+        return split_density(*parts, arguments.check_split(split), samples, silent)
 
     def posterior(self, x: ArrayLike, K: int = 100, *, seed: int | None = None) -> Posterior:
         """K latents of every row with weights: a weighted sample of the posterior, see `Posterior`.
@@ -229,29 +247,14 @@ class TrainedMachine:
         samples of p(h | x), or for model=bihm to sqrt(w), which makes them samples of p*(h | x). Memory
         grows with K times rows times units. `seed` is by default the run's own.
         """
-        need_likelihood(self.family, self.config.model.name)
-        rows, samples = self._rows(x), whole("K", K, 1, sampler.MOST)
+        arguments.need_likelihood(self.family, self.config.model.name)
+        rows, samples = self._rows(x), arguments.whole("K", K, 1, MOST)
         key = make_keys(self._seed(seed)).test
         power = 0.5 if has_p_star(self.config.model.name) else 1.0
         return weighted_latents(key, self.structure, self.params, rows, samples, power)
 
     def _seed(self, seed: int | None) -> int:
-        return self.config.seed if seed is None else check_seed(seed)
-
-    def _need_p_star(self, what: str) -> None:
-        if not has_p_star(self.config.model.name):
-            raise ConfigError(
-                f"{what} belongs to model=bihm, whose model is p*; this run's model is "
-                f"{self.config.model.name}: see log_p"
-            )
+        return self.config.seed if seed is None else arguments.check_seed(seed)
 
     def _rows(self, x: ArrayLike) -> np.ndarray:
-        rows = numbers(x, "x")
-        if rows.shape == (self.n_visible,):
-            raise DataError(f"x has shape {rows.shape}, as one row: give x[None]")
-        bits = self.family.check(rows, "x")
-        if bits.shape[1] != self.n_visible:
-            raise DataError(
-                f"x has {bits.shape[1]} columns; this machine has {self.n_visible} visible units"
-            )
-        return bits
+        return arguments.rows_of(x, self.family, self.n_visible)

@@ -74,6 +74,8 @@ TESTS: dict[str, list[str]] = {
     "machine/layers/nade_walk.py": [LAYERS],
     "machine/layers/order.py": [LAYERS],
     "machine/layers/conditional.py": ["machine/test_machine.py", LAYERS],
+    "machine/layer_terms.py": ["machine/test_layer_terms.py"],
+    "report/settings.py": ["report/test_settings.py"],
     "machine/layer_sizes.py": ["machine/test_machine.py"],
 }
 MEMORY = 12 * 2**30  # bytes that a faulty test may ask for

@@ -22,6 +22,7 @@ COMMANDS = {  # words that need no run or data, and what such a command meets fi
     "bihm-eval": (["run=a"], "bihm.cli.evaluate.require_run"),
     "bihm-sample": (["run=a"], "bihm.cli.sample.require_run"),
     "bihm-export": (["run=a"], "bihm.cli.export.require_run"),
+    "bihm-report": (["run=a"], "bihm.cli.report.require_any"),
     "bihm-data": (["fetch", "nltcs"], "bihm.data.fetch"),
 }
 

@@ -1,5 +1,6 @@
 """`key=value` arguments: what is read, and the one line that each mistake earns."""
 
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -128,3 +129,24 @@ def test_parsing_imports_no_numerics():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@dataclass
+class Several:
+    run: list[str]
+
+
+def test_a_list_of_names_may_be_repeated_and_have_commas(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x,y").mkdir()
+
+    def names(*words):
+        return parse(words, Several, "bihm-x", "usage\n").run
+
+    assert names("run=a") == ["a"]
+    assert names("run=a,b", "run=c=1") == ["a", "b", "c=1"]
+    assert names("run=x,y", "run=y") == ["x,y", "y"]  # a folder that is there
+    monkeypatch.setenv("HOME", "/home/me")
+    assert names("run=~/a,~/b") == ["/home/me/a", "/home/me/b"]
+    with pytest.raises(ConfigError, match=re.escape("run=... is missing")):
+        names()

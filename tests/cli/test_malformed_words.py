@@ -230,7 +230,7 @@ HYDRA = [
     (T + "-m hydra.sweeper.foo=0 K=1,2", 2, "there is no key 'hydra.sweeper.foo'"),
 ]
 
-E, S = "bihm-eval ", "bihm-sample "
+E, S, R = "bihm-eval ", "bihm-sample ", "bihm-report "
 RUNS = [
     (E.strip(), 2, "give one of run=DIR and weights=FILE"),
     (E + "outputs/a", 2, "there is no key 'outputs/a'"),
@@ -258,11 +258,25 @@ RUNS = [
     (
         S + "run=a method=gibbs",
         2,
-        "method must be one of ancestral, resample, chain, generate, got 'gibbs'",
+        "method must be one of ancestral, resample, chain, layerwise, generate, best, got 'gibbs'",
     ),
     (S + "run=a sweps=3", 2, "there is no key 'sweps'; did you mean 'sweeps'?"),
     ([S.strip(), "run=a", "mask"], 2, "mask needs a value: mask=..."),
     ([S.strip(), "run=a", "\x1b[2J=3"], 2, r"there is no key '\x1b[2J'"),
+    (R.strip(), 2, "give one of run=DIR and sweep=DIR"),
+    (R + "run=a sweep=b", 2, "give one of run=DIR and sweep=DIR"),
+    (R + "run=nothing", 2, "run=nothing is not a run directory: there is none"),
+    (R + "run=.", 2, "run=. is not a run directory: it has no config.yaml"),
+    (R + "run=a,,b", 2, "run= has an empty name between commas"),
+    (R + "run=" + ",".join("a" * 51), 2, "run= names 51 runs; the most is 50"),
+    (R + "run=" + LONG, 2, "is not a run directory"),
+    ([R.strip(), "run=a\0b"], 2, r"run=a\x00b is not a run directory"),
+    (R + "sweep=nothing", 2, "sweep=nothing: there is no such folder"),
+    (R + "sweep=.", 2, "sweep=. holds no run; give the folder of a sweep of bihm-train"),
+    (R + "sweep=a sweep=b", 2, "sweep is given twice"),
+    (R + "run=a rows=0", 2, "rows must be at least 1 and at most 100000, got 0"),
+    (R + "run=a K=1e9", 2, "K must be at least 1 and at most 1000000, got 1000000000"),
+    (R + "run=a rnu=b", 2, "there is no key 'rnu'; did you mean 'run'?"),
 ]
 
 

@@ -153,7 +153,7 @@ MISTAKES = [
     (
         ["method=gibbs"],
         2,
-        "method must be one of ancestral, resample, chain, generate, got 'gibbs'",
+        "method must be one of ancestral, resample, chain, layerwise, generate, best, got 'gibbs'",
     ),
     (["sweeps=9"], 2, "sweeps has no meaning with method=ancestral; it belongs to chain"),
     (["method=chain", "proposals=9"], 2, "proposals has no meaning with method=chain"),
@@ -162,6 +162,8 @@ MISTAKES = [
     (["method=chain", "sweeps=0"], 2, "sweeps must be at least 1, got 0"),
     (["method=resample", "proposals=0"], 2, "proposals must be at least 1, got 0"),
     (["gif=true"], 2, "gif has no meaning with method=ancestral; it belongs to chain"),
+    (["method=best"], 2, "method=best needs a mask: it looks for the best completion of a row"),
+    (["method=best", "gif=true"], 2, "gif has no meaning with method=best"),
     (["split=test"], 2, "split has no meaning without mask"),
     (["seed=-1"], 2, "seed must lie in 0 .. 2**32 - 1, got -1"),
     (["mask=lfet"], 2, "mask=lfet is neither one of left, right, top, bottom nor a file"),
@@ -203,7 +205,7 @@ def altered(bars, path, change):
 
 def test_p_star_belongs_to_bihm(run, bars, tmp_path):
     other = altered(bars, tmp_path / "run", lambda c: setattr(c.model, "name", "wake_sleep"))
-    for words in (["method=chain"], ["method=resample"]):
+    for words in (["method=chain"], ["method=resample"], ["method=layerwise", "mask=left"]):
         code, _, err = run(f"run={other}", *words)
         assert (code, err.count("\n")) == (2, 1)
         assert "which only model=bihm has; this run's model is wake_sleep" in err

@@ -11,6 +11,7 @@ import pytest
 from bihm.kernels import together
 from bihm.kernels.compiled import fast_jit
 from bihm.kernels.together import Meeting, free_memory, on_device_once
+from bihm.signals import stop_request
 
 
 @partial(fast_jit, static_argnames="power")
@@ -180,6 +181,18 @@ def test_equal_rows_are_on_the_device_once():
 
 def test_the_device_says_what_memory_is_free():
     assert free_memory() > 1e6
+
+
+def test_a_signal_that_the_main_thread_hears_is_heard_by_all():
+    def heard():
+        with stop_request() as request:
+            return request
+
+    with stop_request() as request:
+        (mine, other), _ = meet(heard, heard)
+        assert mine is other is request
+    (mine, other), _ = meet(heard, heard)
+    assert mine is not other
 
 
 def test_a_thread_that_takes_no_part_is_left_alone():

@@ -37,7 +37,7 @@ def test_places_are_listed_in_order_and_changes_told(tmp_path, caplog):
 def test_a_run_that_moves_says_so_and_its_results_list_both_places(tmp_path, monkeypatch, caplog):
     here = runtime.arithmetic("f32")
     with monkeypatch.context() as patch:
-        patch.setattr(run_train, "arithmetic", lambda precision: here | {"threads": 64})
+        patch.setattr(run_train, "arithmetic", lambda *given: here | {"threads": 64})
         StopAt(patch, 3)
         with pytest.raises(Interrupted):
             train(tiny(**EACH_EPOCH), tmp_path)

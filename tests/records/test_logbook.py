@@ -9,6 +9,7 @@ import resource
 import subprocess
 import sys
 import time
+import urllib.parse
 import urllib.request
 from contextlib import closing
 
@@ -355,6 +356,8 @@ def test_real_server_shows_every_run(tmp_path, loader):
         book.hparams({"lr": 0.5, "model": "bihm", "depth": 4})
         book.image(20, "samples", *pictures.grid(np.zeros((2, 3, 4), np.uint8)))
         book.text(0, "config", "**bold**")
+        book.layout(["train/log_p", "valid/log_p", "valid/two_log_z", "weight_norm/p.0.w"])
+        book.histograms(20, {"ess_p": np.array([0.5, 0.25, np.nan, 1.0])})
         # Its fast loader drops orphans not at the START but at a curve's next point.
         book.evaluation(25, 2.5, 1.0, {"valid/log_p": -1.0})
         book.session_end(20, finals[0], True)
@@ -362,7 +365,7 @@ def test_real_server_shows_every_run(tmp_path, loader):
         data = address + "data/"
         wait_for(lambda: ask(data + "runs"), lambda runs: sorted(runs) == ["a", "b"])
         listing = ask(data + "plugins_listing")
-        for name in ("scalars", "images", "text", "hparams"):
+        for name in ("scalars", "images", "text", "hparams", "histograms", "custom_scalars"):
             assert listing[name]["enabled"], name
         points = ask(data + "plugin/scalars/scalars?run=a&tag=valid/log_p")
         assert [point[1:] for point in points] == [[10, -110.0], [20, -120.0], [25, -1.0]]
@@ -371,6 +374,23 @@ def test_real_server_shows_every_run(tmp_path, loader):
         (text,) = ask(data + "plugin/text/text?run=a&tag=config")
         assert "<strong>bold</strong>" in text["text"]
         check_hparams(data + "plugin/hparams/")
+        check_charts(data + "plugin/custom_scalars/")
+        (at,) = ask(data + "plugin/histograms/histograms?run=a&tag=ess_p")
+        assert sum(count for *_, count in at[2]) == 3
+
+
+def check_charts(address):
+    """A layout as TensorBoard's own plug-in reads it, and that its patterns find the points."""
+    categories = {one["title"]: one["chart"] for one in ask(address + "layout")["category"]}
+    assert list(categories) == ["train and valid", "train or valid alone", "by layer"]
+    (together,) = categories["train and valid"]
+    assert together == {"title": "log_p", "multiline": {"tag": ["^(train|valid)/log_p$"]}}
+    assert [one["title"] for one in categories["train or valid alone"]] == ["valid/two_log_z"]
+    assert categories["by layer"][0]["multiline"]["tag"] == ["^weight_norm/.*$"]
+    pattern = urllib.parse.quote(together["multiline"]["tag"][0])
+    found = ask(address + f"scalars?run=a&tag={pattern}")
+    assert found["regex_valid"]
+    assert list(found["tag_to_events"]) == ["valid/log_p"]
 
 
 def check_hparams(address):

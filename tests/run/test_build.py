@@ -33,3 +33,10 @@ def test_the_smallest_k_of_the_phases_bounds_what_an_evaluation_may_cost():
 def test_steps_must_be_countable(changes):
     with pytest.raises(ConfigError, match=r"must be below 2\*\*31: max_seconds ends a run by time"):
         make_run(tiny(**{"epochs": 2**30} | changes))
+
+
+def test_only_a_family_that_draws_k_samples_has_a_limit_for_them():
+    """32 bits count the random numbers of a step, K x 250 rows x 9 latents; target propagation has no K."""
+    with pytest.raises(ConfigError, match=r"K=2000000 samples .* lower K, to 1908874 at most"):
+        make_run(tiny(K=2_000_000))
+    assert make_run(tiny(K=2_000_000, model__name="targetprop")).config.K == 2_000_000

@@ -12,7 +12,6 @@ from bihm.cli.evaluate import main as evaluate_main
 from bihm.data import import_file, load
 from bihm.errors import ConfigError, DataError
 from bihm.run.evaluate import evaluate
-from bihm.run.given import log_p_seen, seen_pixels
 from bihm.run.load import read_run
 from bihm.run.sandwich import sandwich_rows
 from bihm.run.train import train
@@ -140,28 +139,66 @@ def test_several_k_are_one_pass_whose_last_is_that_of_the_largest_alone(run, tmp
 
 @pytest.mark.long
 def test_what_is_missing_has_a_probability_given_what_is_seen(run, tmp_path, capsys):
+    """By p, and by p* of this run of BiHM; the machine's own method has the same numbers."""
     words = [f"run={run}", "K=200", "given=left", "per_example=true", f"out={tmp_path}"]
     evaluate_main(words)
     line = capsys.readouterr().out.splitlines()[1]
     found = json.loads((tmp_path / "eval-test-K200.json").read_text())["given"]
     arrays = np.load(tmp_path / "eval-test-K200.npz")
     assert (found["mask"], found["seen"], found["missing"]) == ("left", 8, 8)
-    np.testing.assert_allclose(
-        arrays["log_p_missing"] + arrays["log_p_seen"], arrays["log_p"], atol=1e-4
-    )
-    assert found["log_p_seen"]["mean"] == pytest.approx(arrays["log_p_seen"].mean(), rel=1e-5)
-    assert (arrays["log_p_seen"] > arrays["log_p"]).mean() > 0.9  # fewer bits are likelier
+    for missing, seen, whole in (
+        ("log_p_missing", "log_p_seen", "log_p"),
+        ("log_p_star_missing", "log_p_tilde_star_seen", "log_p_tilde_star"),
+    ):
+        np.testing.assert_allclose(arrays[missing] + arrays[seen], arrays[whole], atol=1e-4)
+        assert found[seen]["mean"] == pytest.approx(arrays[seen].mean(), rel=1e-5)
+        assert (arrays[seen] > arrays[whole]).mean() > 0.9  # fewer bits are likelier
     assert line.startswith("given left:  log_p of the 8 missing units ")
+    assert f"log_p_star of the missing {found['log_p_star_missing']['mean']:.3f}" in line
     machine = read_run(run)
-    rows, seen = machine.rows("test")[:23], seen_pixels(machine, "left")
-    alone = log_p_seen(machine, rows, seen, 200)  # no whole number of tiles
-    assert alone.shape == (23,)
-    np.testing.assert_allclose(alone[:20], arrays["log_p_seen"][:20], rtol=1e-6)
-    other = np.where(seen, rows, 1 - rows)
-    np.testing.assert_array_equal(log_p_seen(machine, other, seen, 200), alone)
+    rows = machine.rows("test")
+    alone = machine.given(rows, "left", 200)
+    for name, values in alone._asdict().items():
+        np.testing.assert_array_equal(np.float32(values), arrays[name])
+    other = np.where(machine.observed("left", 0), rows, np.nan)
+    lacking = machine.given(other, K=200)
+    assert lacking.log_p_missing is None
+    np.testing.assert_array_equal(lacking.log_p_seen, alone.log_p_seen)
     with pytest.raises(SystemExit, match="2"):
         evaluate_main([f"run={run}", "K=[1,2]", "given=left"])
     assert "given goes with one K" in capsys.readouterr().err
+
+
+LACKING = ["1,0,?,1", "0,NA,1,", "0,1,0,0", ",nan,1,0"]  # of 16 values, four times
+
+
+def test_rows_that_lack_values_are_estimated_by_what_is_there(run, tmp_path, capsys):
+    path = tmp_path / "lacking.csv"
+    path.write_text("\n".join(",".join([line] * 4) for line in LACKING * 3) + "\n")
+    evaluate_main([f"run={run}", "K=100", f"dataset={path}", "split=train", "per_example=true"])
+    out, err = capsys.readouterr()
+    arrays = np.load(run / "eval-lacking-train-K100.npz")
+    missing = int((16 - arrays["seen"]).sum())
+    assert f"{missing} of 160 values of split=train are missing: the numbers are those of" in err
+    assert f"10 rows without {missing} missing values, K=100:  log_p " in out
+    block = json.loads((run / "eval-lacking-train-K100.json").read_text())
+    assert block["missing_values"] == missing
+    machine = read_run(run)
+    rows = load("file", str(path), missing=True).train
+    found = machine.given(np.where(rows == 2, np.nan, rows), K=100)
+    np.testing.assert_array_equal(arrays["log_p"], np.float32(found.log_p_seen))
+    star = found.log_p_tilde_star_seen.mean() - machine.two_log_z().mean
+    assert block["log_p_star"]["mean"] == pytest.approx(star, rel=1e-6)
+    for word, message in (
+        ("repeats=2", "repeats cannot be had of rows that lack values"),
+        ("given=left", "given cannot be had of rows that lack values"),
+        ("K=[1,2]", "several K cannot be had of rows that lack values"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            evaluate_main([f"run={run}", f"dataset={path}", "split=train", word])
+        assert message in capsys.readouterr().err
+    with pytest.raises(DataError, match="bihm-eval dataset=FILE takes missing values"):
+        train(tiny(dataset__name="file", dataset__path=str(path)), tmp_path / "new")
 
 
 @pytest.mark.long
@@ -235,7 +272,9 @@ def test_pictures_are_made_of_a_file_that_says_its_shape(tmp_path):
         config = tiny(dataset__name="file", dataset__path=path, dataset__image_shape=shape)
         config.epochs, config.batch_size = 1, 10
         train(config, tmp_path / name)
-    assert images_in(tmp_path / "images") == ["samples/p", "weights/p_x_given_h1"]
+    assert images_in(tmp_path / "images") == [
+        *("samples/p", "weights/p_x_given_h1", "weights/q_h1_given_x")
+    ]
     assert images_in(tmp_path / "none") == []
 
 

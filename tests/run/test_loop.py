@@ -50,6 +50,9 @@ class Book(Logbook):
     def evaluation(self, step, epoch, seconds, scalars):
         self.kept.append({"step": step, "epoch": epoch, "seconds": seconds, **scalars})
 
+    def layout(self, names):
+        pass
+
 
 class Store(Checkpoints):
     """Keeps copies, as the loop's buffers are used again, and counts who waits."""
@@ -85,12 +88,17 @@ class World:
         self.chunks = self.tiles = 0
         monkeypatch.setattr(loop.time, "monotonic", lambda: self.clock)
         monkeypatch.setattr(loop, "_copy", lambda tree: jax.tree.map(np.array, tree))
-        monkeypatch.setattr(loop, "make_chunk", self.make_chunk)
+        monkeypatch.setattr(loop, "_kept_chunk", self.make_chunk)
         monkeypatch.setattr(helmholtz, "estimate_split", self.estimate_split)
         monkeypatch.setattr(helmholtz, "estimate_log_z", self.estimate_log_z)
-        monkeypatch.setattr(loop.images, "show", lambda *a: self.pictures.append(a[-1]))
+        monkeypatch.setattr(
+            loop.images.Gallery, "show", lambda *a: self.pictures.append(a[3:])
+        )  # (step, seconds, compiling)
 
-    def make_chunk(self, structure, rule, optimizer, plan, *, batch_size, grey, precision, see):
+    def make_chunk(
+        self, structure, rule, optimizer, plan, *, batch_size, grey, precision, see, mesh
+    ):
+        assert mesh is None
         assert see == self.run.family.see
         self.compiled.append((rule.keywords["K"], batch_size, grey, precision))
 
@@ -316,7 +324,7 @@ def test_a_checkpoint_is_written_when_one_is_due_with_its_pictures(world):
     here = world(seconds_a_chunk=10.0)
     here.loop(epochs=6, checkpoint__every_seconds=20.0).train()
     assert [int(latest.step) for latest, *_ in here.saved] == [40, 80, 120]
-    assert here.pictures == [40, 80, 120]
+    assert here.pictures == [(40, 20.0, 10.0), (80, 40.0, 10.0), (120, 60.0, 10.0)]
     assert [memory["seconds"] for *_, memory in here.saved] == [20.0, 40.0, 60.0]
     assert here.saved[-1][2]["stopped_by"] == "epochs"
     assert here.store.waits == 1

@@ -10,7 +10,7 @@ from oracle import states
 from tiny_machine import tiny_machine, whole_tile
 
 from bihm.machine import tails
-from bihm.machine.likelihood import log_weights
+from bihm.machine.likelihood import Stretch, log_weights
 from bihm.machine.machine import bind, split
 from bihm.run import splits
 from bihm.run.splits import each_tile, estimate_split
@@ -56,7 +56,7 @@ def test_reports_come_in_order_and_in_the_callers_thread():
     def report(done, total):
         seen.append((done, total, threading.current_thread() is threading.main_thread()))
 
-    assert list(each_tile(lambda i: i * i, 5, report)) == [0, 1, 4, 9, 16]
+    assert list(each_tile(lambda some: [i * i for i in some], 5, report)) == [0, 1, 4, 9, 16]
     assert seen == [(i, 5, True) for i in range(1, 6)]
 
 
@@ -64,12 +64,12 @@ def test_whoever_stops_at_a_report_does_not_wait_for_the_other_tiles(monkeypatch
     monkeypatch.setattr(splits, "_streams", lambda: 2)
     started, finished, go_on = [], [], threading.Event()
 
-    def estimate(i):
-        started.append(i)
-        if i > 1:
+    def estimate(some):
+        started.append(some[0])
+        if some[0] > 1:
             go_on.wait(10)
-        finished.append(i)
-        return i
+        finished.append(some[0])
+        return some
 
     def report(done, total):
         if done == 2:
@@ -86,10 +86,10 @@ def test_whoever_stops_at_a_report_does_not_wait_for_the_other_tiles(monkeypatch
 
 
 def test_an_error_in_a_tile_is_the_callers():
-    def estimate(i):
-        if i == 3:
+    def estimate(some):
+        if 3 in some:
             raise FloatingPointError("here")
-        return i
+        return some
 
     with pytest.raises(FloatingPointError, match="here"):
         list(each_tile(estimate, 5, lambda done, total: None))
@@ -114,7 +114,7 @@ class Calls:
         x = np.asarray(x)
         self.tiles[self.number(key)] = (x.shape, int(K), block)
         estimates = splits.Estimates(*(x.sum(axis=1) + 10 * i for i in range(4)))
-        return splits.Stretch(estimates, sums, np.zeros((int(K), len(x)), np.float32))
+        return Stretch(estimates, sums, np.zeros((int(K), len(x)), np.float32))
 
     def log_z_tile(self, key, structure, params, *, outer, inner):
         assert (structure, params) == ("structure", "params")

@@ -73,7 +73,7 @@ def test_its_columns_are_its_own(trained):
     assert b"final/test/parzen" in ends
     assert b"final/test/log_p\n" not in ends
     lines = [path.read_bytes() for path in trained[0].glob("events.out.tfevents.1*")]
-    for tag in (b"samples/generate", b"samples/directed", b"completions/first_half_given"):
+    for tag in (b"samples/generate", b"samples/directed", b"log_p_xh"):
         assert any(tag in line for line in lines)
     (row,) = bihm.results(trained[0])
     assert row["test.parzen"] == trained[1]["test"]["parzen"]["mean"]
@@ -106,7 +106,7 @@ def test_the_estimate_again_is_that_of_the_run_and_of_its_weights(trained, tmp_p
     directory, results = trained
     for machine in (read_run(directory), bihm.load(export(directory, str(tmp_path)))):
         block = evaluate_parzen(machine, split="test", samples=60, out=str(tmp_path))
-        assert block == results["test"]
+        assert block == results["test"] == machine.parzen(samples=60)
     saved = json.loads((tmp_path / "eval-test-parzen.json").read_text())
     assert saved == {"dataset": "bars", **results["test"]}
 
@@ -128,6 +128,7 @@ def test_another_family_has_the_estimate_too(uninterrupted):
     machine = read_run(uninterrupted[0])
     block = evaluate_parzen(machine, split="valid", samples=70, out=str(uninterrupted[0].parent))
     assert block["parzen"]["samples"] == 70
+    assert machine.parzen("valid", 70) == block
     assert block["parzen_anchor"]["mean"] > block["parzen"]["mean"]  # an untrained machine's
     assert "parzen_directed" not in block
 

@@ -18,6 +18,7 @@ from jaxtyping import Bool
 
 from bihm.kernels.numerics import on_device
 from bihm.kernels.products import affine, affine_of_bits
+from bihm.kernels.spread import own_draw
 from bihm.machine.layers.order import Given
 from bihm.machine.machine import Params, Structure, merge
 from bihm.types import Array, Float, PRNGKey
@@ -151,7 +152,9 @@ def step(
         if i < top:
             change += how.alpha * (below[i + 1] - h[i])
         if key is not None and how.langevin:
-            change += how.langevin * jax.random.normal(jax.random.fold_in(key, i), h[i].shape)
+            change += how.langevin * own_draw(
+                jax.random.normal, jax.random.fold_in(key, i), h[i].shape
+            )
         h[i] = h[i] + change
         below[i] = machine.g[i](h[i])
     return State(h, below)

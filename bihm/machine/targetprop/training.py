@@ -8,6 +8,7 @@ import numpy as np
 from flax import nnx
 
 from bihm.kernels.numerics import on_device
+from bihm.kernels.spread import own_draw
 from bihm.machine.layers.order import Given
 from bihm.machine.machine import Params, Structure
 from bihm.machine.targetprop.machine import (
@@ -89,12 +90,12 @@ def corrupt(key: PRNGKey, layers: Layers, noise: Noise) -> Layers:
     keys = jax.random.split(key, len(layers))
     scales = [noise.x, *[noise.h] * (len(layers) - 2)]
     noisy = [
-        one + scale * jax.random.normal(k, one.shape) if scale else one
+        one + scale * own_draw(jax.random.normal, k, one.shape) if scale else one
         for k, one, scale in zip(keys[:-1], layers[:-1], scales, strict=True)
     ]
     top = layers[-1]
     if noise.spikes:
-        u = jax.random.uniform(keys[-1], (noise.spikes, *top.shape))
+        u = own_draw(jax.random.uniform, keys[-1], (noise.spikes, *top.shape), axis=1)
         top = jnp.mean(u < jnp.clip(top, 0, 1)[None], axis=0, dtype=jnp.float32)
     return [*noisy, top]
 

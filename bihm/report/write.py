@@ -1,0 +1,100 @@
+"""From run directories to one file of HTML: what `bihm-report` does."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bihm.errors import disk_refusals
+from bihm.records.run_files import place, write_text
+from bihm.report import runs as of_runs
+from bihm.report.files import RunFiles, read_runs, read_sweep
+from bihm.report.learning import learning_section
+from bihm.report.machine import Bounds, Details
+from bihm.report.page import Page, Part, Section, render
+from bihm.report.settings import score_of, settings
+from bihm.report.sweep import effects_section, runs_section
+
+NAME = "report.html"
+
+
+def silent(line: str) -> None:
+    """For whoever does not care how far it is."""
+    del line
+
+
+@disk_refusals()
+def write_report(
+    runs: Sequence[Path],
+    sweep: Path | None = None,
+    out: str | None = None,
+    bounds: Bounds = Bounds(),  # noqa: B008  # a tuple
+    say: Callable[[str], None] = silent,
+    note: Callable[[str], None] = silent,
+) -> Path:
+    """Write a page about runs, or about all runs of a sweep's folder, and return where it is.
+
+    The page is `report.html` in the sweep's folder or the first run, or the file or folder `out`. Runs are
+    only read. Of a sweep the run with the best score on valid is shown whole, otherwise all runs are. `say`
+    is told what is under way, and `note` what had to be left out.
+
+    Raises:
+        ConfigError: there is no run, or no place for the page.
+        OSError: the disk refuses.
+    """
+    found = read_runs(runs) if sweep is None else read_sweep(sweep)
+    path = place(out, (found[0].directory if sweep is None else sweep) / NAME, ".html")
+    score = score_of(found)
+    parts = [_together(found, score)] if len(found) > 1 else []
+    whole = found if sweep is None else _best(found, score)
+    for run in whole:
+        details = Details(run, bounds, say)
+        for line in details.notes:
+            note(f"{run.label}: {line}")
+        parts.append(_alone(run, details, "The best on valid: " if sweep is not None else ""))
+    write_text(path, render(_page(found, parts, sweep is not None)))
+    return path
+
+
+def _page(runs: Sequence[RunFiles], parts: Sequence[Part], sweep: bool) -> Page:
+    if len(runs) > 1:
+        names = list(dict.fromkeys(map(of_runs.title, runs)))
+        what = "sweep" if sweep else "report"
+        return Page(f"A {what} of {len(runs)} runs", ", ".join(names[:6]), parts)
+    (part,) = parts
+    alone = part._replace(title="", status="", lead="")
+    lead = " · ".join(filter(None, [part.lead, runs[0].label]))
+    return Page(of_runs.title(runs[0]), lead, [alone], part.status)
+
+
+def _best(runs: Sequence[RunFiles], score: str) -> list[RunFiles]:
+    """The run with the best score on valid; the first where none has one."""
+    scores = [run.number(score) for run in runs]
+    known = [value for value in scores if value is not None]
+    return [runs[scores.index(max(known))] if known else runs[0]]
+
+
+def _together(runs: Sequence[RunFiles], score: str) -> Part:
+    groups = settings(runs)
+    sections: list[Section] = [runs_section(runs, score), *effects_section(runs, score)]
+    done = sum(run.row.get("status") == "finished" for run in runs)
+    lead = f"{done} of {len(runs)} runs have finished; {len(groups)} settings."
+    return Part("Together", lead, sections=[*sections, *learning_section(groups)])
+
+
+def _alone(run: RunFiles, details: Details, what: str) -> Part:
+    """All about one run."""
+    notes = [f"{run.text('status')}: {run.text('reason')}"] if run.text("reason") else []
+    if run.row.get("status") != "finished" and not notes:
+        notes = [f"The run has not finished (status: {run.text('status') or 'unknown'})."]
+    return Part(
+        f"{what}{run.label}",
+        of_runs.about(run),
+        run.text("status") or "unknown",
+        of_runs.tiles(run),
+        [*notes, *details.notes],
+        [
+            *of_runs.numbers_section(run),
+            *learning_section(settings([run])),
+            *details.sections,
+            *of_runs.configuration_section(run),
+        ],
+    )
