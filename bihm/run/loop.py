@@ -61,9 +61,8 @@ class TrainingLoop:
         self.memory = Memory(**start.memory)
         self.memory.eval_every = self.memory.eval_every or run.eval_every
         self.state = run.on_devices(start.latest)
-        self.best: TrainState = _copy(
-            run.on_devices(start.best)
-        )  # a chunk takes the buffers of `state` for its own
+        # A copy: a chunk takes the buffers of `state` for its own.
+        self.best: TrainState = _copy(run.on_devices(start.best))
         self.step = int(self.state.step)  # known here, so that asking does not wait for the device
         self.sums = StepSums(run.params, self.memory.totals, self.memory.steps, run.family.limits)
         self._began = time.monotonic() - self.memory.seconds
@@ -193,9 +192,8 @@ class TrainingLoop:
         if not self._laid_out:
             self.book.layout([*scalars, *(["kl/h1"] if run.family.has_likelihood else [])])
             self._laid_out = True
-        self.book.evaluation(
-            self.step, self.step / run.plan.steps_per_epoch, self._seconds(), scalars
-        )
+        epochs = self.step / run.plan.steps_per_epoch
+        self.book.evaluation(self.step, epochs, self._seconds(), scalars)
         self._tell(scalars)
 
     def _remember(self, score: float, params: Params) -> None:
@@ -250,8 +248,7 @@ class TrainingLoop:
         if self._seconds() - self._told < SECONDS_BETWEEN_LINES:
             return
         self._told = self._seconds()
-        name = self.run.score
-        train = ""
+        name, train = self.run.score, ""
         if f"train/{name}" in scalars:  # not every score is one of each step
             train = f"train {name} {number(scalars[f'train/{name}'])}  "
         line = (
