@@ -11,6 +11,7 @@ For notebooks and other programs, beside the commands (`bihm-train --help`):
     machine.log_p(x, K=1000)                     # one value a row, nats
     machine.sample(64)                           # uint8 (64, visible)
     machine.complete(x, "top")                   # the rest of each image, given its upper half
+    machine.given(x, "top").log_p_missing        # and how likely the true one is, nats
     machine.posterior(x, K=100)                  # latents with weights
     bihm.mixture("outputs/first", "outputs/2")   # several machines as one model, an ensemble
     bihm.results("outputs")                      # all runs, ready for pandas.DataFrame

@@ -28,7 +28,7 @@ from bihm.cli import (
     untrusted_files,
 )
 from bihm.cli.job_config import job_config
-from bihm.config.processes import find_place
+from bihm.config.processes import find_place, of_launcher
 from bihm.errors import (
     BihmError,
     ConfigError,
@@ -66,7 +66,7 @@ class Job:
         try:
             if not single:
                 sweep.record(hydra_config)
-                mine = sweep.claim(hydra_config)
+                mine = of_launcher().process > 0 or sweep.claim(hydra_config)
                 if not mine:
                     raise ConfigError(sweep.same_folder(directory))
             config = job_config(raw, overrides)

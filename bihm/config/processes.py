@@ -32,7 +32,7 @@ def find_place(given: DistributedConfig) -> Place:
     Raises:
         ConfigError: what they say is not enough, or makes no sense.
     """
-    found = _of_launcher()
+    found = of_launcher()
     processes = given.processes if given.processes is not None else found.processes
     process = given.process if given.process is not None else found.process
     if given.processes is None and found is ALONE and given != DistributedConfig():
@@ -56,7 +56,8 @@ def find_place(given: DistributedConfig) -> Place:
     return Place(processes, process, found.launcher)
 
 
-def _of_launcher() -> Place:
+def of_launcher() -> Place:
+    """This process among those that SLURM, Open MPI or submitit has started together."""
     for launcher, names in LAUNCHERS.items():
         count, own = (os.environ.get(name, "") for name in names)
         if count.isdecimal() and own.isdecimal() and int(count) > 1:

@@ -131,7 +131,8 @@ def _band(group: Setting, name: str) -> plots.Series | None:
     mean = values.mean(axis=0)
     sd = values.std(axis=0, ddof=1) if len(curves) > 1 else None
     low, high = (None, None) if sd is None else ((mean - sd).tolist(), (mean + sd).tolist())
-    return plots.Series(group.label, epochs, mean.tolist(), low, high)
+    few = len(epochs) < 3  # of one point there is no line
+    return plots.Series(group.label, epochs, mean.tolist(), low, high, dots=few)
 
 
 def _thinned(epochs: list[float]) -> list[float]:

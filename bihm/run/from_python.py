@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bihm.config import Config
-from bihm.errors import BihmError
+from bihm.config import Config, DistributedConfig
+from bihm.errors import BihmError, ConfigError
 from bihm.run.load import read_run
 from bihm.run.train import train
 from bihm.run.trained import TrainedMachine
@@ -30,6 +30,8 @@ class TrainedRun(NamedTuple):
 
 def train_run(config: Config, directory: Path) -> TrainedRun:
     """Train, go on, or return what has finished; see `bihm.train`."""
+    if config.distributed != DistributedConfig():
+        raise ConfigError("distributed.* is for bihm-train: this is one process")
     with _kept_log(directory):
         try:
             results = train(config, directory)

@@ -1,10 +1,11 @@
 """What TensorBoard shows of a machine beside its curves, as often as that costs little."""
 
 import time
+from collections.abc import Iterable
 
 import numpy as np
 
-from bihm.kernels.spread import local
+from bihm.kernels.spread import local, mesh_of
 from bihm.machine.machine import Structure
 from bihm.machine.training_step import TrainState, evaluated_params
 from bihm.records.logbook import Logbook
@@ -12,10 +13,7 @@ from bihm.records.pictures import sample_grid, weight_grid
 from bihm.run.build import Run
 
 SHARE = 0.03  # of a run's time, for what is worth waiting for
-TIMES = (
-    2.0  # as long as the program of a step does the one of such pictures take to compile, at most
-)
-
+TIMES = 2.0  # the programs of all that is shown take so many times as long to compile as a step's
 
 # A process compiles a program once, and may train many machines of one shape. Seconds:
 _compiling: dict[Structure, float] = {}  # the longest that a step's program took
@@ -33,17 +31,25 @@ class Gallery:
     def __init__(self, book: Logbook, run: Run) -> None:
         self._book, self._run = book, run
         self._spent = 0.0
+        self._called = self._laid_out = False
 
-    def show(
-        self, state: TrainState, rows: np.ndarray, step: int, seconds: float, compiling: float
-    ) -> None:
-        """Log what there is to see, with `rows` of valid, after so many seconds of the run.
+    def note_call(self, seconds: float) -> None:
+        """Be told how long a chunk's call took: the first one returns when its program is there."""
+        if not self._called:
+            self._called, shape = True, self._run.structure
+            _compiling[shape] = max(seconds, _compiling.get(shape, 0.0))
 
-        `compiling` is how long it took to compile a training step.
-        """
+    def lay_out(self, names: Iterable[str]) -> None:
+        """Write once which scalars, of those with these names and of ours, make a chart."""
+        if not self._laid_out:
+            self._laid_out = True
+            by_layer = ["kl/h1"] if self._run.family.has_likelihood else []
+            self._book.layout([*names, *by_layer])
+
+    def show(self, state: TrainState, rows: np.ndarray, step: int, seconds: float) -> None:
+        """Log what there is to see, with `rows` of valid, after so many seconds of the run."""
         began, shape = time.monotonic(), self._run.structure
-        _compiling[shape] = max(compiling, _compiling.get(shape, 0.0))
-        expected = _whole.get(shape, TIMES * _compiling[shape])
+        expected = _whole.get(shape, TIMES * _compiling.get(shape, 0.0))
         whole = self._spent + expected <= SHARE * seconds
         self._show(state, rows, step, whole)
         took = time.monotonic() - began
@@ -52,11 +58,13 @@ class Gallery:
             _whole[shape] = took
 
     def _show(self, state: TrainState, rows: np.ndarray, step: int, whole: bool) -> None:
-        run, params = self._run, local(evaluated_params(state))
-        parts = (run.keys, run.structure, params, rows, whole)
-        found = run.family.distributions(*parts)
-        self._book.histograms(step, found.histograms)
-        self._book.scalars(step, found.scalars)
+        run, params = self._run, evaluated_params(state)
+        compiled = mesh_of(params) is None  # estimates on several devices have another program
+        parts = (run.keys, run.structure, local(params), rows, whole)
+        if whole or compiled:
+            found = run.family.distributions(*parts)
+            self._book.histograms(step, found.histograms)
+            self._book.scalars(step, found.scalars)
         dataset = run.dataset
         if dataset.image_shape is None:
             return

@@ -70,8 +70,6 @@ class TrainingLoop:
         self._saved = self._seconds()
         self._told = -SECONDS_BETWEEN_LINES
         self._gallery = images.Gallery(book, run)
-        self._compiling: float | None = None  # seconds of the first step's program
-        self._laid_out = False  # by this start, for TensorBoard
 
     @property
     def epoch(self) -> int:
@@ -156,8 +154,7 @@ class TrainingLoop:
         for _ in range(self.step % plan.steps_per_epoch // plan.length, plan.chunks):
             began = time.monotonic()
             self.state, info = chunk(self.state, self.key, self.rows, rates)
-            if self._compiling is None:  # the call returns when the program is there
-                self._compiling = time.monotonic() - began
+            self._gallery.note_call(time.monotonic() - began)
             self.checkpoints.prepare()
             self.sums.add(self.step, info)
             self.step += plan.length
@@ -189,9 +186,7 @@ class TrainingLoop:
             check_meaning(f"valid/{name} at step {self.step}", scalars.get(f"valid/{name}", 0.0))
         self._remember(from_first(scalars[f"valid/{run.score}"]), params)
         self.memory.evaluated_step = self.step
-        if not self._laid_out:
-            self.book.layout([*scalars, *(["kl/h1"] if run.family.has_likelihood else [])])
-            self._laid_out = True
+        self._gallery.lay_out(scalars)
         epochs = self.step / run.plan.steps_per_epoch
         self.book.evaluation(self.step, epochs, self._seconds(), scalars)
         self._tell(scalars)
@@ -232,8 +227,10 @@ class TrainingLoop:
 
     def _show_pictures(self) -> None:
         """As often as there is a checkpoint; who is asked to stop has no time for them."""
-        compiling = self._compiling or 0.0
-        self._gallery.show(self.best, self.valid_rows, self.step, self._seconds(), compiling)
+        if (
+            self.memory.best_score is not None
+        ):  # before that an estimate's program is not there, either
+            self._gallery.show(self.best, self.valid_rows, self.step, self._seconds())
 
     def _seconds(self) -> float:
         """Since the run first began; of several processes, what the first one told last."""

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -68,10 +69,10 @@ def environment(tmp_path):
     }
 
 
-def start(cwd, environment, *arguments):
+def start(cwd, environment, *arguments, words=SWEEP):
     cwd.mkdir(exist_ok=True)
     return subprocess.Popen(
-        [sys.executable, "-m", "bihm.cli.train", *SWEEP, *arguments],
+        [sys.executable, "-m", "bihm.cli.train", *words, *arguments],
         cwd=cwd,
         env=environment,
         stdout=subprocess.PIPE,
@@ -97,6 +98,23 @@ def test_submitit_runs_a_sweep_on_this_machine(tmp_path, environment):
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert "2 of 2 jobs finished" in out
+
+
+def test_the_tasks_of_a_job_train_one_run_together(tmp_path, environment):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    words = ["hydra.launcher.tasks_per_node=2", f"distributed.coordinator=127.0.0.1:{port}"]
+    words += [word.replace("seed=0,1", "seed=3") for word in SWEEP]
+    folder = tmp_path / "two"
+    process = start(folder, environment, "hydra/launcher=submitit_local", "epochs=2", words=words)
+    out, err = process.communicate(timeout=600)
+    assert process.returncode == 0, err
+    assert "1 of 1 jobs finished" in out
+    (results,) = (tmp_path / "two" / "all").glob("*/results.json")
+    assert [place["devices"] for place in json.loads(results.read_text())["arithmetic"]] == [2]
+    log = (results.parent / "train.log").read_text()
+    assert log.count("on 2 x cpu") == 1  # the first task alone tells
 
 
 def test_a_preempted_job_is_requeued_and_goes_on_in_its_own_directory(tmp_path, environment):

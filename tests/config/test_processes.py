@@ -1,11 +1,15 @@
 """Which process of a run this is: by its configuration, or by what a launcher tells it."""
 
 import pytest
+from malformed import check, home
 
+import bihm
 from bihm.cli.follower import config_of
 from bihm.config import DistributedConfig
 from bihm.config.processes import ALONE, LAUNCHERS, Place, find_place
 from bihm.errors import ConfigError
+
+__all__ = ["home"]  # a fixture
 
 SLURM = {"SLURM_STEP_NUM_TASKS": "3", "SLURM_PROCID": "2"}
 OPEN_MPI = {"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "0"}
@@ -83,3 +87,25 @@ def test_only_the_first_process_is_an_app_of_hydras(environment):
     assert config_of(["--cfg", "job"]) is None
     with pytest.raises(ConfigError, match="train one run, not a sweep"):
         config_of(["-m", "seed=0,1"])
+    environment({})
+    assert config_of(["-m", "seed=0,1", "distributed.coordinator=a:1"]) is None  # for its jobs
+    with pytest.raises(ConfigError, match="train one run, not a sweep"):
+        config_of(["-m", "seed=0,1", *words[-1:], "distributed.process=1"])
+
+
+def test_a_program_is_one_process(tmp_path):
+    words = ["dataset=bars", "distributed.coordinator=a:1", "distributed.processes=2"]
+    with pytest.raises(ConfigError, match=r"distributed\.\* is for bihm-train"):
+        bihm.train(*words, directory=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("value", ["node", "node:", ":5", "node:x", "node:0", "node:65536"])
+def test_a_coordinator_is_a_host_and_a_port(value, home):
+    told = "distributed.coordinator must be HOST:PORT, as node1:12345, got "
+    check((["bihm-train", "dataset=bars", f"distributed.coordinator='{value}'"], 2, told), home)
+
+
+@pytest.mark.parametrize("word", ["processes=0", "process=-1"])
+def test_numbers_of_processes_make_sense(word, home):
+    check((["bihm-train", "dataset=bars", f"distributed.{word}"], 2, "must be at least"), home)

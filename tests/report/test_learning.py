@@ -57,6 +57,7 @@ def test_models_are_compared_by_what_all_have_and_datasets_apart(drawn):
         "log p on bars by epoch",
     ]
     assert [one.y for one in drawn[0][0]] == [[-3.0], [-2.0]]
+    assert all(one.dots for one in drawn[0][0])  # a line of one point cannot be seen
 
 
 def test_of_many_settings_the_best_have_colours(drawn):
@@ -72,6 +73,7 @@ def test_a_long_curve_is_thinned_to_its_end(drawn):
     learning.learning_section(settings([with_curve(list(np.linspace(-9.0, -1.0, 2000)))]))
     (band,) = drawn[0][0]
     assert len(band.x) == learning.MOST_POINTS
+    assert not band.dots
     assert (band.x[-1], band.y[-1]) == (2000.0, -2.0)
 
 

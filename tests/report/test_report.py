@@ -136,8 +136,8 @@ def test_it_asks_for_nothing_outside_of_itself(made):
 @pytest.mark.parametrize("model", ["rws", "targetprop"])
 def test_what_a_model_does_not_have_is_left_out(report, tmp_path, model):
     config = tiny(epochs=2, model=ModelConfig(model, "both" if model == "rws" else None))
-    config.eval.parzen_samples, config.eval.final_parzen_samples = 20, 30
     if model == "targetprop":
+        config.eval.parzen_samples, config.eval.final_parzen_samples = 20, 30
         config.K, config.eval.K, config.eval.final_K = 10, 10, 1000
         config.eval.z_outer, config.eval.final_z_outer, config.eval.z_inner = 200, 100_000, 10
     train(config, tmp_path / "run")

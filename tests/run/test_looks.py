@@ -90,8 +90,10 @@ def test_all_that_is_shown_takes_no_more_than_its_share(monkeypatch):
     monkeypatch.setattr(images.time, "monotonic", lambda: now[0])
     state, rows = first_state(run), run.fixed_rows("valid")
     gallery = images.Gallery(Unheard(), run)
+    gallery.note_call(3.0)  # the step's program
+    gallery.note_call(500.0)  # a chunk
     for seconds in range(60, 3001, 60):
-        gallery.show(state, rows, 0, float(seconds), 3.0)
+        gallery.show(state, rows, 0, float(seconds))
         at.append(now[0] / seconds)
     assert seen.index(True) == 3  # at 240 s, since 2 x 3 s and 0.3 s before are 3 % of 210 s
     assert sum(seen) > 20
@@ -99,9 +101,9 @@ def test_all_that_is_shown_takes_no_more_than_its_share(monkeypatch):
     again = images.Gallery(
         Unheard(), run
     )  # of another run of this shape, whose program is there already
-    again.show(state, rows, 0, 30.0, 0.0)
+    again.show(state, rows, 0, 30.0)
     assert not seen[-1]
-    again.show(state, rows, 0, 60.0, 0.0)
+    again.show(state, rows, 0, 60.0)
     assert seen[-1]
 
 

@@ -93,7 +93,7 @@ class World:
         monkeypatch.setattr(helmholtz, "estimate_log_z", self.estimate_log_z)
         monkeypatch.setattr(
             loop.images.Gallery, "show", lambda *a: self.pictures.append(a[3:])
-        )  # (step, seconds, compiling)
+        )  # (step, seconds)
 
     def make_chunk(
         self, structure, rule, optimizer, plan, *, batch_size, grey, precision, see, mesh
@@ -325,7 +325,7 @@ def test_a_checkpoint_is_written_when_one_is_due_with_its_pictures(world):
     here = world(seconds_a_chunk=10.0)
     here.loop(epochs=6, checkpoint__every_seconds=20.0).train()
     assert [int(latest.step) for latest, *_ in here.saved] == [40, 80, 120]
-    assert here.pictures == [(40, 20.0, 10.0), (80, 40.0, 10.0), (120, 60.0, 10.0)]
+    assert here.pictures == [(40, 20.0), (80, 40.0), (120, 60.0)]
     assert [memory["seconds"] for *_, memory in here.saved] == [20.0, 40.0, 60.0]
     assert here.saved[-1][2]["stopped_by"] == "epochs"
     assert here.store.waits == 1

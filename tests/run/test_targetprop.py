@@ -5,6 +5,7 @@ import json
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 from small_run import StopAt, metrics, numbers, without_clock
 
 import bihm
@@ -17,6 +18,8 @@ from bihm.machine.targetprop.machine import bind
 from bihm.run.build import make_run
 from bihm.run.evaluate import evaluate_parzen
 from bihm.run.load import export, read_run
+from bihm.run.sample import sample
+from bihm.run.sampling_options import Options
 from bihm.run.train import train
 
 
@@ -154,6 +157,22 @@ def test_samples_and_completions_are_means_and_what_is_observed_stays(trained):
     filled = machine.complete(0.3 * x, known)
     np.testing.assert_array_equal(filled[:, known], (0.3 * x)[:, known])
     assert not np.array_equal(filled, machine.complete(0.3 * x, known, seed=1, sweeps=1))
+
+
+def test_the_command_draws_rows_what_is_known_of_them_and_their_completions(trained, tmp_path):
+    settings = {"mask": "left", "split": "valid", "out": str(tmp_path)}
+    saved = sample(trained[0], Options(n=5, seed=3), **settings)
+    file, png = saved.files
+    assert (file.name, png.name) == ("samples-inpaint.npz", "samples-inpaint.png")
+    with np.load(file) as arrays:
+        left = arrays["observed"] == 1
+        np.testing.assert_array_equal(arrays["x"][:, left], arrays["data"][:, left])
+        assert ((arrays["x"] > 0) & (arrays["x"] < 1))[:, ~left].all()  # means
+        rebuilt = bihm.load(trained[0]).complete(arrays["data"], "left", seed=3)
+        np.testing.assert_array_equal(arrays["x"], rebuilt)
+    picture = np.asarray(Image.open(png))
+    assert picture.shape[1] > 3 * 4 * 7  # a row, what is known of it, its completion
+    assert {0, 128, 208, 255} < set(np.unique(picture))  # and the greys of means
 
 
 @pytest.mark.parametrize(
