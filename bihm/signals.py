@@ -31,6 +31,9 @@ class StopRequest:
         self.signal = signal.Signals(number).name
 
 
+_of_main: StopRequest | None = None  # that of the main thread, which hears for all
+
+
 class _Stopped(KeyboardInterrupt):
     """What ends a command before there is anything to save: as Ctrl-C, which Python makes of SIGINT."""
 
@@ -79,8 +82,9 @@ def stop_request() -> Iterator[StopRequest]:
 
     Where somebody handles SIGTERM already, it stays theirs: to submitit a scheduler's SIGTERM is only a
     first warning; USR2 follows, and requeues the job. What is ignored stays ignored: SIGHUP under nohup,
-    SIGINT in the background of a script.
+    SIGINT in the background of a script. Of several threads the main one hears for all.
     """
+    global _of_main
     request = StopRequest()
     theirs = {n for n in STOP_SIGNALS if signal.getsignal(n) is signal.SIG_IGN}
     handler = signal.getsignal(signal.SIGTERM)
@@ -89,10 +93,12 @@ def stop_request() -> Iterator[StopRequest]:
     try:
         before = {n: signal.signal(n, request) for n in STOP_SIGNALS if n not in theirs}
     except ValueError:  # not the main thread, where Python allows no handlers
-        yield request
+        yield _of_main or request
         return
+    outer, _of_main = _of_main, request
     try:
         yield request
     finally:
+        _of_main = outer
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
@@ -24,6 +24,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from bihm.cli import together
 from bihm.cli.job_config import job_config
 from bihm.cli.sweep import Folders, same_folder
 from bihm.config import Config, flatten, load
@@ -66,9 +67,18 @@ def install() -> None:
 def _remaining(
     plugins: Plugins, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
 ) -> Launcher:
-    launcher = _instantiate_launcher(plugins, hydra_context, task_function, config)
+    hooks: dict[str, Any] = {
+        "hydra_context": hydra_context,
+        "task_function": task_function,
+        "config": config,
+    }
+    if config.hydra.launcher["_target_"] == together.TARGET:  # Hydra takes none outside its package
+        launcher: Launcher = together.Together()
+        launcher.setup(**hooks)
+    else:
+        launcher = _instantiate_launcher(plugins, **hooks)
     remaining = Remaining(launcher)
-    remaining.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+    remaining.setup(**hooks)
     return remaining
 
 

@@ -24,6 +24,7 @@ from bihm.cli import (
     help_check,
     imports,
     sweep,
+    together,
     untrusted_files,
 )
 from bihm.cli.job_config import job_config
@@ -86,7 +87,7 @@ class Job:
             sweep.record(hydra_config, error)
             if mine:
                 _record_failure(directory, error)
-            if isinstance(error, Interrupted):
+            if isinstance(error, Interrupted) and launcher != together.TARGET:
                 self._end_sweep(error, here=launcher.endswith("BasicLauncher"))
             raise error  # noqa: B904  # its cause, if it has one, is there already
 
@@ -138,11 +139,13 @@ def _log_traceback(error: BaseException) -> str:
     handlers = logging.getLogger().handlers
     files = [file for file in handlers if isinstance(file, logging.FileHandler)]
     files = [file for file in files if Path(file.baseFilename).name == "train.log"]
+    trace = "".join(traceback.format_exception(error))
+    record = logging.LogRecord("bihm", logging.ERROR, "", 0, trace, None, None)
+    files = [file for file in files if file.filter(record)]  # of several jobs, this one's
     if not files or (isinstance(error, BihmError) and not isinstance(error, OutOfMemory)):
         return exit_codes.HINT
-    trace = "".join(traceback.format_exception(error))
     for file in files:
-        file.handle(logging.LogRecord("bihm", logging.ERROR, "", 0, trace, None, None))
+        file.handle(record)
     return f"the traceback is in {files[0].baseFilename}"
 
 
@@ -155,6 +158,7 @@ def main() -> None:
 def _main() -> None:
     schema.register()
     sweep.register()
+    together.register()
     imports.register()
     untrusted_files.install()
     going_on.install()

@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 
 import jax
 
+from bihm.kernels.together import Program, meeting
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 # On a processor XLA hands sums and chains of products to a library. Such calls cannot be fused with what
@@ -22,15 +24,26 @@ def on_processor() -> bool:
 
 
 def fast_jit(function: Function, **options: Any) -> Function:
-    """`jax.jit(function, **options)`, compiled with `OPTIONS` if this compiler and device take them."""
+    """`jax.jit(function, **options)`, compiled with `OPTIONS` if this compiler and device take them.
+
+    Where several runs are made together (`together.py`), those that call it at one time share one call.
+    """
 
     @cache
     def compiled() -> Any:  # not before the first call: a module is no place to wake a device
         return jax.jit(function, compiler_options=_known_options(), **options)
 
+    names = options.get("static_argnames", ())
+    static = frozenset([names] if isinstance(names, str) else names)
+
     @wraps(function)
     def call(*arguments: Any, **keywords: Any) -> Any:
-        return compiled()(*arguments, **keywords)
+        others = meeting()
+        if others is None:
+            return compiled()(*arguments, **keywords)
+        trains = "donate_argnums" in options
+        program = Program(function, compiled(), static, trains, _known_options())
+        return others.call(program, arguments, keywords)
 
     call.jitted = compiled  # type: ignore[attr-defined]  # for whoever wants more of it than a call
     return call  # type: ignore[return-value]

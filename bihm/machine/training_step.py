@@ -75,7 +75,7 @@ def train_step(
     state: PackedState,
     x: Bits[Array, "batch visible"],
     key: PRNGKey,
-    rate: Array,
+    rates: Rates,
     *,
     structure: Structure,
     unpack: Unpack,
@@ -89,8 +89,11 @@ def train_step(
         return rule(key, merge(structure, params), x)
 
     (loss, info), grads = jax.value_and_grad(loss_of, has_aux=True)(params)
-    packed, _ = pack(penalise(grads, params, optimizer.l1, optimizer.l2))
+    if optimizer.penalised:
+        grads = penalise(grads, params, rates.l1, rates.l2)
+    packed, _ = pack(grads)
     packed, loss, info = mean_over_parts((packed, loss, info))
+    rate = learning_rate(rates, state.step)
     direction, opt_state = optimizer.transform.update(packed, state.opt_state, state.params)
     moved = [w + rate * d for w, d in zip(state.params, direction, strict=True)]
     average = move_average(state.average, moved, optimizer.average)
@@ -136,7 +139,7 @@ def make_chunk(
             index = state.step % plan.steps_per_epoch
             x = take_batch(data_key, rows, order, index, batch_size, grey, see)
             with products_in(precision):
-                return step(state, x, rule_key, learning_rate(rates, state.step))
+                return step(state, x, rule_key, rates)
 
         average = None if state.average is None else pack(state.average)[0]
         nothing = [jnp.zeros_like(w) for w in packed]

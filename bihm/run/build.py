@@ -126,7 +126,10 @@ def make_parts(
     structure, params = split(family_of(config).machine(visible_mean))
     optim = config.optim
     optimizer = make_optimizer(
-        optim.name, clip=optim.clip, l1=optim.l1, l2=optim.l2, average=optim.average
+        optim.name,
+        clip=optim.clip,
+        penalised=bool(optim.l1 or optim.l2),
+        average=optim.average,
     )
     return structure, params, optimizer
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from bihm.config import PhaseConfig
 from bihm.errors import Interrupted
+from bihm.kernels.together import on_device_once
 from bihm.machine.likelihood import check_meaning
 from bihm.machine.machine import Params
 from bihm.machine.optimizer import Rates
@@ -53,7 +54,7 @@ class TrainingLoop:
     ):
         self.run, self.book, self.checkpoints = run, book, checkpoints
         self.progress, self.stop = progress, stop
-        self.rows = run.on_devices(jnp.asarray(run.dataset.train))
+        self.rows = run.on_devices(on_device_once(run.dataset.train))
         self.key = run.on_devices(run.keys.train)
         self.valid_rows = run.fixed_rows("valid")
         self.stopping = Stopping.of(run, self.valid_rows)
@@ -116,9 +117,9 @@ class TrainingLoop:
         assert phase.epochs is not None
         self.heed_signals()  # compilation, which follows, takes the longest
         chunk = self._compile(phase.K)
-        rates = self.run.on_devices(
-            Rates.of(phase.lr, phase.lr_end, self.memory.phase_step, phase.epochs * per_epoch)
-        )
+        optim, first = self.run.config.optim, self.memory.phase_step
+        rate = (phase.lr, phase.lr_end, first, phase.epochs * per_epoch)
+        rates = self.run.on_devices(Rates.of(*rate, optim.l1, optim.l2))
         while True:
             done, within = divmod(self.step - self.memory.phase_step, per_epoch)
             last = done == phase.epochs
@@ -181,9 +182,8 @@ class TrainingLoop:
         self._remember(from_first(scalars[f"valid/{run.score}"]), params)
         self.memory.evaluated_step = self.step
         self._gallery.lay_out(scalars)
-        self.book.evaluation(
-            self.step, self.step / run.plan.steps_per_epoch, self._seconds(), scalars
-        )
+        epochs = self.step / run.plan.steps_per_epoch
+        self.book.evaluation(self.step, epochs, self._seconds(), scalars)
         self._tell(scalars)
 
     def _remember(self, score: float, params: Params) -> None:
@@ -240,8 +240,7 @@ class TrainingLoop:
         if self._seconds() - self._told < SECONDS_BETWEEN_LINES:
             return
         self._told = self._seconds()
-        name = self.run.score
-        train = ""
+        name, train = self.run.score, ""
         if f"train/{name}" in scalars:  # not every score is one of each step
             train = f"train {name} {number(scalars[f'train/{name}'])}  "
         line = (

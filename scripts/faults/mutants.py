@@ -54,6 +54,7 @@ TESTS: dict[str, list[str]] = {
     "run/loop.py": ["run/test_loop.py"],
     "run/step_sums.py": ["run/test_step_sums.py"],
     "records/checkpoint.py": ["records/test_checkpoint.py", "records/test_damage.py"],
+    "kernels/together.py": ["kernels/test_together.py"],
     "records/seeds.py": ["records/test_seeds.py"],
     "cli/going_on.py": ["cli/test_going_on.py"],
     "records/digests.py": ["records/test_checkpoint.py"],

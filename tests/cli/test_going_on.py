@@ -12,7 +12,7 @@ from hydra.types import HydraContext
 from malformed import attempt, home
 from omegaconf import OmegaConf, open_dict, read_write
 
-from bihm.cli import compose, going_on, sweep
+from bihm.cli import compose, going_on, sweep, sweep_table
 from bihm.cli.job_config import job_config
 from bihm.config import to_yaml
 from bihm.errors import BihmError, ConfigError, NumbersError
@@ -182,6 +182,12 @@ def test_what_a_recipe_changes_is_no_reason_to_take_its_folder(composed, command
 def test_equal_jobs_each_have_a_folder(command):
     assert [name for name, _ in command("K=5,5")] == ["0-K=5", "1-K=5"]
     assert command("K=5,5") == []
+    assert [place.name for place in sweep.Folders.left] == ["0-K=5", "1-K=5"]
+
+
+def test_a_folder_that_holds_the_run_is_better_than_one_of_the_number(command):
+    assert command("K=0,3", subdir="${hydra.job.num}") == [("0", "K=0"), ("1", "K=3")]
+    assert command("K=3,0", subdir="${hydra.job.num}") == [("0", "K=0")]
 
 
 def test_jobs_of_one_folder_are_refused(command):
@@ -222,6 +228,23 @@ def command_line(home, monkeypatch):
         return code, out[out.index(" finished in") - len("1 of 3 jobs") :].splitlines()
 
     return give
+
+
+def test_seeds_are_averaged_in_a_table_of_their_own(composed, tmp_path):
+    config = job_config(OmegaConf.masked_copy(composed, [k for k in composed if k != "hydra"]), [])
+    config.layers, jobs = [6, 3], []
+    for config.K, config.seed in ((2, 0), (2, 1), (2, 5), (3, 0)):
+        jobs.append(tmp_path / f"{config.K}-{config.seed}")
+        train(config, jobs[-1])
+    lines = [line.split() for line in sweep_table.lines(jobs, tmp_path)]
+    assert lines[0] == ["job", "K", "seed", "log_p", "log_p_star", "two_log_z"]
+    assert lines[1][:6] == ["2-0", "2", "0", "-2.000", "+-", "0.100"]
+    assert lines[5][:3] == ["mean", "over", "seeds"]
+    assert lines[6] == ["K", "seeds", "log_p", "log_p_star", "two_log_z"]
+    assert lines[7:] == [
+        ["2", "3", "-4.000", "sd", "2.646", "-", "-"], ["3", "1", "-3.000", "sd", "?", "-", "-"],
+    ]  # fmt: skip
+    assert len(sweep_table.lines([jobs[0], jobs[3]], tmp_path)) == 3  # a seed of each: no mean
 
 
 def test_a_command_given_again_tells_of_all_its_jobs(command_line):

@@ -116,7 +116,7 @@ def test_a_machine_with_many_layers_weighs_its_samples_as_float64_does(published
 def steps_on(device, rule, steps=5):
     """Parameters and losses after some steps of plain gradient descent, computed on a device."""
     structure, params = split(tiny_machine())
-    optimizer = make_optimizer("sgd", clip=None, l1=1e-3, l2=0.0)
+    optimizer = make_optimizer("sgd", clip=None, penalised=True)
     with jax.default_device(device):
         chunk = make_chunk(
             structure,
@@ -131,7 +131,7 @@ def steps_on(device, rule, steps=5):
                 init_state(params, optimizer),
                 jax.random.key(7),
                 jnp.asarray(ROWS),
-                Rates.of(0.1, 0.1, 0, 1),
+                Rates.of(0.1, 0.1, 0, 1, l1=1e-3),
             ),
             device,
         )
@@ -186,13 +186,13 @@ def test_coarser_products_change_a_gradient_by_their_rounding(precision, publish
 def test_nothing_falls_back_to_the_processor(published):
     """All that a step and an estimate leave is on the device, and no program calls the host."""
     structure, params = published
-    optimizer = make_optimizer("adam", clip=1.0, l1=1e-5, l2=0.0, average=0.9)
+    optimizer = make_optimizer("adam", clip=1.0, penalised=True, average=0.9)
     rows = jnp.zeros((6, PAPER_VISIBLE), jnp.uint8)
     chunk = make_chunk(
         structure, make_rule("bihm", K=3), optimizer, ChunkPlan(1, 2), batch_size=4, grey=False
     )
     state = init_state(jax.tree.map(jnp.copy, params), optimizer)
-    arguments = jax.random.key(0), rows, Rates.of(1e-3, 1e-3, 0, 1)
+    arguments = jax.random.key(0), rows, Rates.of(1e-3, 1e-3, 0, 1, l1=1e-5)
     compiled = chunk.jitted().lower(state, *arguments).compile()
     text = compiled.as_text()
     assert not {word for word in ("callback", "infeed", "outfeed", "send(") if word in text}

@@ -27,6 +27,7 @@ TOUR = [
     "bihm-sample run=DIR n=64 method=chain",
     "bihm-sample run=DIR n=32 mask=top",
     "bihm-export run=DIR",
+    "bihm-report run=DIR",
     "bihm-data --help",
     "bihm-data list",
     "bihm-data import rows.csv --name mine",
@@ -57,6 +58,7 @@ ELSEWHERE = {
     ".ci/run": "is what runs this",
     "./scripts/run pytest": "by .ci/run",
     "./scripts/run pytest -m long": "by .ci/run",
+    "bihm-report sweep=DIR": "by tests/report/test_report.py",
     "bihm-eval run=A,B,C": "by tests/run/test_mixture.py",
     "bihm-eval run=outputs/published/bihm_darn_dna-seed0": "by tests/run/test_published.py",
 }

@@ -12,8 +12,17 @@ from bihm.kernels.bernoulli import bernoulli_log_prob
 from bihm.kernels.compiled import fast_jit
 
 PACKAGE = Path(bihm.kernels.compiled.__file__).parents[1]
-# Copies, a split of the seed, an element-wise function and an optimiser's zeros: no sum of products.
-PLAIN = {"compiled.py": 2, "training_step.py": 1, "machine.py": 1, "loop.py": 1, "build.py": 1}
+# `fast_jit` of several runs; copies, a split of the seed, an element-wise function, an optimiser's zeros,
+# a maximum over processes.
+PLAIN = {
+    "compiled.py": 2,
+    "together.py": 1,
+    "training_step.py": 1,
+    "machine.py": 1,
+    "loop.py": 1,
+    "build.py": 1,
+    "processes.py": 1,
+}
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def trained(request):
     rows = jnp.asarray(load("digits").train)
     rng = np.random.default_rng(0)
     structure, params = split(make_machine(rng, 64, [30, 10], p_layers, q_layers, Init()))
-    optimizer = make_optimizer("adam", clip=None, l1=0.0, l2=0.0)
+    optimizer = make_optimizer("adam", clip=None)
     plan = plan_epoch(len(rows), 50, longest=100)
     rule = make_rule("bihm", K=5)
     chunk = make_chunk(structure, rule, optimizer, plan, batch_size=50, grey=False)
@@ -213,7 +213,7 @@ def test_every_product_of_a_training_step_asks_for_its_precision(
     rule, precision, asked, of_all_layers
 ):
     structure, params = of_all_layers
-    optimizer = make_optimizer("adam", clip=1.0, l1=1e-3, l2=0.0, average=0.9)
+    optimizer = make_optimizer("adam", clip=1.0, penalised=True, average=0.9)
     chunk = make_chunk(
         structure, make_rule(rule, K=3), optimizer, plan_epoch(8, 4, 100),
         batch_size=4, grey=False, precision=precision,
@@ -222,7 +222,7 @@ def test_every_product_of_a_training_step_asks_for_its_precision(
         init_state(params, optimizer),
         jax.random.key(0),
         jnp.zeros((8, 6), jnp.uint8),
-        Rates.of(1.0, 1.0, 0, 1),
+        Rates.of(1.0, 1.0, 0, 1, l1=1e-3),
     )
     with jax.default_matmul_precision("bfloat16"):  # the user's own wish for other programs
         assert products_of(chunk.__wrapped__, *arguments) == {asked}

@@ -37,7 +37,7 @@ def test_a_rule_reaches_the_entropy_of_its_data(name):
 
     machine = make_machine(rng, VISIBLE, SIZES, *_layers(), Init())
     structure, params = split(machine)
-    optimizer = make_optimizer("adam", clip=None, l1=0.0, l2=0.0)
+    optimizer = make_optimizer("adam", clip=None)
     plan = plan_epoch(len(rows), 100, longest=100)
     rule = make_rule(name, K=10, sleep_batch_size=100)
     chunk = make_chunk(structure, rule, optimizer, plan, batch_size=100, grey=False)

@@ -278,7 +278,7 @@ def test_entries_of_a_that_are_masked_have_no_gradient_and_feel_no_penalty(order
     assert (start[masked] == 0).all()
     assert (start[~masked] != 0).all()
     structure, params = nnx.split(layer, nnx.Param)
-    adam = make_optimizer("adam", clip=1.0, l1=0.1, l2=0.1).transform
+    adam = make_optimizer("adam", clip=1.0, penalised=True).transform
     state = adam.init(params)
 
     @jax.jit
@@ -356,7 +356,7 @@ def patterns():
 def trained(machine, rule, chunks=8, average=None):
     """Train on `patterns` with the learner's own chunk, 50 steps each."""
     structure, params = split(machine)
-    optimizer = make_optimizer("adam", clip=None, l1=0.0, l2=0.0, average=average)
+    optimizer = make_optimizer("adam", clip=None, average=average)
     state = init_state(params, optimizer)
     chunk = make_chunk(
         structure,

@@ -25,7 +25,7 @@ def say_rows(key, machine, x):
 def rows_seen(rows, plan, chunks, key=7):
     """The row of each step, in batches of one."""
     structure, params = split(tiny_machine(visible=BITS, sizes=[1]))
-    optimizer = make_optimizer("sgd", clip=None, l1=0.0, l2=0.0)
+    optimizer = make_optimizer("sgd", clip=None)
     chunk = make_chunk(structure, say_rows, optimizer, plan, batch_size=1, grey=False)
     state, seen, rates = init_state(params, optimizer), [], Rates.of(0.0, 0.0, 0, 1)
     for _ in range(chunks):

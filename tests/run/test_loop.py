@@ -233,13 +233,14 @@ def test_each_phase_has_its_rate_from_where_it_begins(world, monkeypatch):
     running = here.loop(
         optim__schedule="cosine", optim__lr=0.75, optim__lr_end=0.125,
         optim__phases=[PhaseConfig(epochs=2), second, PhaseConfig(K=5, epochs=1)],
+        optim__l1=0.25, optim__l2=0.0625,
     )  # fmt: skip
     running.train()
     assert [K for K, *_ in here.compiled] == [4, 6, 5]
-    assert (
-        here.rates
-        == [[0.75, 0.125, 0, 40]] * 4 + [[0.5, 0.25, 40, 20]] * 2 + [[0.75, 0.125, 60, 20]] * 2
-    )
+    assert [rates[:4] for rates in here.rates] == [[0.75, 0.125, 0, 40]] * 4 + [
+        [0.5, 0.25, 40, 20]
+    ] * 2 + [[0.75, 0.125, 60, 20]] * 2
+    assert all(rates[4:] == [0.25, 0.0625] for rates in here.rates)
     assert (running.memory.phase, running.memory.phase_step) == (2, 60)
 
 
