@@ -107,7 +107,7 @@ def test_two_log_z_is_estimated_once_a_seed(run, monkeypatch):
 
 METHODS = [
     ("ancestral", {}),
-    ("resample", {"proposals": 100}),
+    pytest.param("resample", {"proposals": 100}, marks=pytest.mark.long),
     pytest.param("chain", {"sweeps": 3, "K": 2}, marks=pytest.mark.long),
     pytest.param("layerwise", {"sweeps": 3, "K": 2}, marks=pytest.mark.long),
 ]
@@ -122,6 +122,7 @@ def test_samples_are_those_of_bihm_sample_bit_for_bit(command, run, machine, met
     assert x.dtype == np.uint8
 
 
+@pytest.mark.long
 def test_completions_are_those_of_bihm_sample_bit_for_bit(command, run, machine):
     command(sample, f"run={run}", "n=5", "seed=7", "mask=left", "sweeps=3", "K=2")
     file = arrays(run / "samples-inpaint.npz")

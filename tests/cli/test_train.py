@@ -126,7 +126,7 @@ def test_a_refused_run_leaves_a_directory_that_was_there(tmp_path, busy):
     assert os.listdir(run) == (["train.log"] if busy else [])
 
 
-@pytest.mark.parametrize("chdir", ["true", "false"])
+@pytest.mark.parametrize("chdir", ["true", pytest.param("false", marks=pytest.mark.long)])
 def test_a_file_is_looked_for_where_the_user_is(tmp_path, chdir):
     (tmp_path / "rows.csv").write_text("1,0,1\n" * 10)
     here = ["dataset=file", "dataset.path=rows.csv", f"hydra.job.chdir={chdir}", "batch_size=11"]

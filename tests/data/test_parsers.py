@@ -180,6 +180,7 @@ sizes = st.lists(st.integers(-2, 2**40) | plain, max_size=4) | plain
 @example(layers=[[1]], depth=12)
 @example(layers=None, depth=10**11)
 @example(layers={}, depth=12)
+@pytest.mark.long
 def test_sizes_are_positive_whole_numbers_or_a_config_error(layers, depth):
     register()
     dataset = {"name": "digits", "n_features": 64}

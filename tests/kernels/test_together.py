@@ -125,6 +125,7 @@ def test_a_call_that_cannot_be_made_is_told_to_all_who_made_it():
     assert [isinstance(one, TypeError) for one in found] == [True, True, False]
 
 
+@pytest.mark.long
 def test_memory_bounds_how_many_are_one_program():
     one = np.ones((1000, 50), np.float32)  # a result of 200 kB
     works = [partial(raised, jax.random.key(i), one + i, power=2) for i in range(8)]

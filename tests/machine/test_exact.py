@@ -214,6 +214,7 @@ def test_4_rws_mixes_wake_and_sleep_for_q():
     assert_gradient(machine, rule, X, value, draws=125)
 
 
+@pytest.mark.long
 def test_rws_with_one_sample_and_sleep_is_wake_sleep():
     machine = tiny_machine()
     structure, params = split(machine)
@@ -227,6 +228,7 @@ def test_rws_with_one_sample_and_sleep_is_wake_sleep():
     jax.tree.map(np.testing.assert_array_equal, *grads)
 
 
+@pytest.mark.long
 def test_5_the_baseline_of_q_changes_the_variance_and_not_the_mean():
     """W_k - 1/K against W_k: E_q[grad log q] = 0."""
     machine = tiny_machine()
@@ -245,6 +247,7 @@ def test_5_the_baseline_of_q_changes_the_variance_and_not_the_mean():
     assert sum(e.sum() for _, e in with_baseline) < sum(e.sum() for _, e in without)
 
 
+@pytest.mark.long
 def test_6_with_the_exact_posterior_nothing_is_lost():
     """One latent unit per visible-independent block makes the posterior an sbn: q can equal it."""
     machine = tiny_machine(visible=3, sizes=[1])

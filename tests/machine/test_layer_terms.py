@@ -25,6 +25,7 @@ def test_they_are_what_the_latents_take_from_the_bound(kind):
     np.testing.assert_allclose(terms.sum(axis=-1), left, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.long
 def test_each_mean_is_its_sum_over_all_states():
     """D_l = E_q[log q(h_l | h_{l-1}) - log p(h_l | h_{l+1})] by enumeration; activity E_q[h]."""
     machine = tiny_machine()
@@ -49,6 +50,7 @@ def test_each_mean_is_its_sum_over_all_states():
         assert (np.abs(np.asarray(layer) - mean) < 5 * error).all()
 
 
+@pytest.mark.long
 def test_a_layer_without_use_takes_nothing():
     """Where q(h_L | h_{L-1}) is p(h_L), the top layer's KL is zero."""
     machine = tiny_machine()

@@ -14,7 +14,8 @@ from bihm.machine.missing import check_factorised, seen_tile
 SIGMAS, VISIBLE, TIMES = 5, 5, 400
 
 
-@pytest.mark.parametrize("bottom", ["sbn", pytest.param("dsbn", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("bottom", ["sbn", "dsbn"])
 def test_the_probability_of_what_is_seen_is_estimated_without_bias(bottom):
     """By p and by p~*, for rows with masks of their own; whatever stands where something is missing."""
     machine = tiny_machine([bottom, "sbn", "darn"], "sbn", visible=VISIBLE, sizes=[3, 2])

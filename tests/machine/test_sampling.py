@@ -139,7 +139,7 @@ def joint_index(chain):
         pytest.param(1, NOTHING, "x", marks=pytest.mark.long),
         pytest.param(K, EVERYTHING, "h", marks=pytest.mark.long),
         (K, NOTHING, "both"),
-        (K, SOME, "both"),
+        pytest.param(K, SOME, "both", marks=pytest.mark.long),
     ],
 )
 def test_7_moves_leave_pi_invariant(machine, truth, moved, samples, observed, moves):
@@ -301,6 +301,7 @@ def test_7_completions_converge_to_the_conditional(target):
     assert np.abs(conditional - np.where(agrees, 1, 0) / agrees.sum()).sum() > 0.1  # not uniform
 
 
+@pytest.mark.long
 def test_a_later_part_of_a_chain_has_randomness_of_its_own():
     """Two sweeps in one are one and one more, and not twice the same draw."""
     machine = tiny_machine(visible=3, sizes=[2])
@@ -322,6 +323,7 @@ def test_a_later_part_of_a_chain_has_randomness_of_its_own():
     assert not np.array_equal(another.x, once.x)
 
 
+@pytest.mark.long
 def test_the_weights_of_a_pool_are_those_of_the_equation_and_pick_in_proportion():
     """The same samples by their equation, in float64."""
     machine = tiny_machine(visible=VISIBLE, sizes=[2], scale=1.0)

@@ -36,10 +36,9 @@ def error_of(truth, star, K):
     return np.sqrt((ratio - 1) / K)
 
 
-@pytest.mark.parametrize("star", [pytest.param(False, marks=pytest.mark.long), True])
-@pytest.mark.parametrize(
-    ("bottom", "seed"), [("sbn", 8), pytest.param("darn", 4, marks=pytest.mark.long)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("star", [False, True])
+@pytest.mark.parametrize(("bottom", "seed"), [("sbn", 8), ("darn", 4)])
 def test_enough_sweeps_and_samples_find_the_best_of_all(bottom, seed, star):
     """The seeds are those of machines whose best completions stand out more than estimates err."""
     machine = tiny_machine(

@@ -240,6 +240,7 @@ def test_a_chunk_is_its_steps_written_out(large, monkeypatch):
     np.testing.assert_allclose(infos[0].steps.grad_norm[-1], np.linalg.norm(norms), rtol=1e-3)
 
 
+@pytest.mark.long
 def test_the_average_follows_the_parameters_and_is_what_is_evaluated():
     chunk, state = learner(ChunkPlan(1, 1), average=0.9)
     start = jax.tree.map(np.array, state.params)

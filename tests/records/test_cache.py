@@ -75,6 +75,7 @@ def test_programs_of_another_packing_are_kept_beside_these(tmp_path):
     assert set(new.values()) == {b"zstd"}
 
 
+@pytest.mark.long
 def test_a_damaged_program_says_nothing(tmp_path):
     assert compile_three(tmp_path / "cache") == ""
     programs = list((tmp_path / "cache").rglob("*-cache"))

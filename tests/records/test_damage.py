@@ -155,9 +155,8 @@ def test_no_flipped_byte_of_a_checkpoint_goes_unnoticed(run, caplog):
     assert noticed > 1
 
 
-@pytest.mark.parametrize(
-    "damage", ["another best", pytest.param("no memory", marks=pytest.mark.long)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("damage", ["another best", "no memory"])
 def test_the_run_ends_as_if_nothing_had_happened(run, uninterrupted, damage):
     DAMAGE[damage](numbered(run)[1])
     assert numbers(train(tiny(**EACH_EPOCH), run)) == numbers(uninterrupted[1])

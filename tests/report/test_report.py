@@ -100,6 +100,7 @@ def made(uninterrupted, tmp_path_factory):
     return path.read_text()
 
 
+@pytest.mark.long
 def test_all_is_there_for_bihm(made, bihm):
     html = Reader(made)
     assert [text for text in html.texts["h3"] + html.texts["summary"] if text] == OF_BITS
@@ -236,6 +237,7 @@ def test_a_name_with_a_dollar_can_be_drawn():
     assert "$b_c$" in svg
 
 
+@pytest.mark.long
 def test_runs_are_laid_over_each_other(report, bihm, tmp_path, unseen):
     train(tiny(seed=1, **EACH_EPOCH), tmp_path / "seed1")
     train(tiny(epochs=3), tmp_path / "less")
@@ -265,6 +267,7 @@ def test_the_script_that_sorts_is_the_one_that_may_run():
     assert f"script-src 'sha256-{digest}'" in html
 
 
+@pytest.mark.long
 def test_a_disk_that_refuses_and_numbers_that_broke_leave_a_part_out(
     report, bihm, tmp_path, monkeypatch, unseen
 ):

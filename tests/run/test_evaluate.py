@@ -172,6 +172,7 @@ def test_what_is_missing_has_a_probability_given_what_is_seen(run, tmp_path, cap
 LACKING = ["1,0,?,1", "0,NA,1,", "0,1,0,0", ",nan,1,0"]  # of 16 values, four times
 
 
+@pytest.mark.long
 def test_rows_that_lack_values_are_estimated_by_what_is_there(run, tmp_path, capsys):
     path = tmp_path / "lacking.csv"
     path.write_text("\n".join(",".join([line] * 4) for line in LACKING * 3) + "\n")
@@ -213,6 +214,7 @@ def test_an_import_is_a_dataset_like_any_other(run, tmp_path):
     )
 
 
+@pytest.mark.long
 def test_files_of_the_same_name_do_not_replace_each_other(run, tmp_path):
     one, other = (rows_of(tmp_path / name / "rows.npy", i) for i, name in enumerate("ab"))
     before = evaluate(read_run(run), split="test", K=5, dataset=str(one))
@@ -240,6 +242,7 @@ def test_a_run_finds_its_file_from_any_directory(tmp_path, monkeypatch):
 CUT = "one table of 40 rows, shuffled by RandomState(0) and cut 80/10/10: 32 train, 4 valid, 4 test"
 
 
+@pytest.mark.long
 def test_a_run_on_one_table_says_that_it_was_cut(tmp_path, caplog):
     path = rows_of(tmp_path / "rows.npy")
     config = tiny(dataset__name="file", dataset__path=str(path), epochs=1, batch_size=10)

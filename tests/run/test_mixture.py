@@ -93,6 +93,7 @@ def command(monkeypatch, capsys):
     return command
 
 
+@pytest.mark.long
 def test_the_command_evaluates_a_mixture(command, runs, tmp_path):
     a, b = runs
     code, printed, told = command(f"run={a},{b}", "K=7", "per_example=true", f"out={tmp_path}")

@@ -81,6 +81,7 @@ def needs_data(run):
         pytest.skip(f"{name} is not in $BIHM_DATA")
 
 
+@pytest.mark.long
 def test_what_is_published_is_small_and_whole():
     assert sum(path.stat().st_size for path in KEPT.rglob("*") if path.is_file()) < 20e6
     for run in RUNS:

@@ -101,7 +101,7 @@ def test_target_propagation_trains_on_two_devices(tmp_path):
     assert close(two["test"]["parzen"], one["test"]["parzen"])
 
 
-@pytest.mark.parametrize("devices", ["2", "all"])
+@pytest.mark.parametrize("devices", [pytest.param("2", marks=pytest.mark.long), "all"])
 def test_estimates_of_each_row_do_not_depend_on_the_devices(uninterrupted, devices):
     alone, spread = load(uninterrupted[0]), put_on(load(uninterrupted[0]), devices)
     rows = alone.rows("valid")[:50]  # of K = 2000 more tiles than devices, and the last is not full
@@ -128,6 +128,7 @@ def test_all_else_that_is_estimated_in_tiles_is_spread_as_well(uninterrupted):
         np.testing.assert_allclose(ours, theirs, rtol=FEW_ULPS)
 
 
+@pytest.mark.long
 def test_bihm_eval_spreads_too(uninterrupted, tmp_path, capsys):
     found = []
     for devices in ("1", "4"):

@@ -30,6 +30,7 @@ def test_every_row_gets_the_numbers_of_its_own_tile(streams, monkeypatch):
         np.testing.assert_array_equal(got.log_p[2 * i : 2 * i + 2], alone.log_p)
 
 
+@pytest.mark.long
 def test_estimates_and_tails_of_many_stretches_are_those_of_all_samples_at_once():
     """2350 samples: a stretch of 1000, another one, and one that is not full, in blocks of 100."""
     structure, params = split(tiny_machine(visible=3, scale=1.5))

@@ -73,7 +73,8 @@ def test_the_keys_of_a_run_are_split_from_its_seed(seed):
         np.testing.assert_array_equal(jax.random.key_data(key), words)
 
 
-@pytest.mark.parametrize("model", ["rws", pytest.param("targetprop", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("model", ["rws", "targetprop"])
 def test_the_next_run_of_a_process_traces_no_training_step_again(model, tmp_path):
     """Another seed and another rate are the same program; another penalty is another one."""
     changes = {"model__name": model, "epochs": 1, "optim__name": "sgd"}

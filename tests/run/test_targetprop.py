@@ -143,6 +143,7 @@ def test_its_top_has_the_moments_of_training_rows(trained):
     assert not np.array_equal(bound.top_mean[...], [0.5] * 3)
 
 
+@pytest.mark.long
 def test_samples_and_completions_are_means_and_what_is_observed_stays(trained):
     machine = bihm.load(trained[0])
     x = machine.rows("test")[:5]

@@ -253,6 +253,7 @@ def test_what_is_ignored_stays_ignored(number):
         signal.signal(number, before)
 
 
+@pytest.mark.long
 def test_patience_epochs_and_time_end_a_run_whichever_comes_first(tmp_path):
     restless = tiny(optim__lr=0.3, epochs=50, stop__patience=2)
     results = train(restless, tmp_path / "patience")
@@ -403,6 +404,7 @@ def test_batches_larger_than_the_data_are_refused_before_anything_is_written(tmp
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.long
 def test_the_results_of_a_run_with_an_average_are_those_of_the_average(whole):
     """What was trained last, without its average, would give other numbers."""
     directory, results = whole
