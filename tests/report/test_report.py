@@ -114,6 +114,7 @@ def test_all_is_there_for_bihm(made, bihm):
     assert str(bihm.parent) not in made
 
 
+@pytest.mark.long
 def test_equal_runs_make_equal_pages(report, bihm, made, tmp_path):
     code, out, err = report(f"run={bihm}", f"out={tmp_path / 'a.html'}", *QUICK)
     assert (code, out, err) == (0, f"{tmp_path / 'a.html'}\n", "")
