@@ -121,6 +121,7 @@ def test_equal_runs_make_equal_pages(report, bihm, made, tmp_path):
     assert (tmp_path / "a.html").read_text() == made
 
 
+@pytest.mark.long
 def test_it_asks_for_nothing_outside_of_itself(made):
     text, html = made, Reader(made)
     for tag, name, value in html.attributes:
