@@ -122,7 +122,7 @@ def test_a_preempted_job_is_requeued_and_goes_on_in_its_own_directory(tmp_path, 
     epochs = "epochs=60"
     peaceful = start(tmp_path / "peaceful", environment, epochs)
     process = start(tmp_path / "slurm", environment, epochs, "hydra/launcher=submitit_slurm")
-    job = tmp_path / "slurm" / "all" / "1"
+    job = tmp_path / "slurm" / "all" / "1-seed=1"
     wait_for(job / "metrics.jsonl", process)
     first = json.loads((job / "status.json").read_text())
     for number in (signal.SIGTERM, signal.SIGUSR2):
@@ -136,20 +136,20 @@ def test_a_preempted_job_is_requeued_and_goes_on_in_its_own_directory(tmp_path, 
     assert last["pid"] != first["pid"]
     assert "going on from the checkpoint" in (job / "train.log").read_text()
     peaceful.communicate(timeout=300)
-    for name in "01":
+    for name in ("0-seed=0", "1-seed=1"):
         ours, theirs = (tmp_path / place / "all" / name for place in ("slurm", "peaceful"))
         assert numbers(ours) == numbers(theirs)
 
 
 def test_ctrl_c_ends_a_sweep_and_the_same_command_goes_on(tmp_path, environment):
     process = start(tmp_path / "here", environment, "epochs=60")
-    wait_for(tmp_path / "here" / "all" / "0" / "metrics.jsonl", process)
+    wait_for(tmp_path / "here" / "all" / "0-seed=0" / "metrics.jsonl", process)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=300)
     assert process.returncode == 75
     assert err == "bihm-train: stopped by SIGINT; the same command goes on from here\n"
-    assert "0: interrupted: stopped by SIGINT" in out
-    assert not (tmp_path / "here" / "all" / "1").exists()
+    assert "0-seed=0: interrupted: stopped by SIGINT" in out
+    assert not (tmp_path / "here" / "all" / "1-seed=1").exists()
     again = start(tmp_path / "here", environment, "epochs=60")
     out, err = again.communicate(timeout=300)
     assert (again.returncode, err) == (0, "")
