@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bihm.config import Config, flatten
-from bihm.records.logbook import METRICS, Logbook
 
 FOLDER = "mean-over-seeds"  # in a sweep's folder: one run of TensorBoard's for each setting
 LEAST = 2  # seeds that have a spread
@@ -59,6 +58,8 @@ def curves(jobs: Sequence[Path]) -> dict[int, dict[str, Band]]:
 
     Beyond the end of the run that stopped first there is no mean of all, so the curves end there.
     """
+    from bihm.records.logbook import METRICS  # numpy and tensorboard: not at the start
+
     logs = [_points(job / METRICS) for job in jobs]
     found: dict[int, dict[str, Band]] = {}
     for step in sorted(set.intersection(*map(set, logs))):
@@ -80,6 +81,8 @@ def write_means(groups: Sequence[Setting], folder: Path) -> None:
 
 
 def _write(directory: Path, points: Mapping[int, Mapping[str, Band]]) -> None:
+    from bihm.records.logbook import Logbook  # likewise
+
     names = dict.fromkeys(name for line in points.values() for name in line)
     banded = [name for name in names if name.startswith(BANDED)]
     with contextlib.closing(Logbook(directory)) as book:

@@ -49,7 +49,9 @@ def test_help_and_errors_answer_before_jax_is_imported(tmp_path, arguments, code
     assert done.returncode == code
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "hydra.main" in imported
-    assert not {"jax", "flax", "orbax.checkpoint", "scipy"} & imported
+    slow = {"jax", "flax", "orbax.checkpoint", "scipy", "tensorboard", "matplotlib"}
+    slow |= {"numpy"} if code != 3 else set()  # who looks for data needs it
+    assert not slow & imported
     assert os.listdir(tmp_path) == []
 
 
