@@ -7,7 +7,7 @@ import time
 
 import jax
 import pytest
-from compiled_programs import COMPILED, FOLDER, SHARED
+from compiled_programs import COMPILED, FOLDER, SESSION, SHARED
 from tiny_machine import tiny_machine
 
 from bihm.machine.machine import HelmholtzMachine
@@ -72,6 +72,7 @@ def pytest_runtest_setup(item):
 
 
 def pytest_unconfigure(config):
-    own = not hasattr(config, "workerinput")  # the session's own process, not one of its workers
+    # The session's own process: none of its workers, and no session that a test of it has started.
+    own = not hasattr(config, "workerinput") and os.getpid() == int(SESSION)
     if own and not SHARED:
         shutil.rmtree(FOLDER, ignore_errors=True)
