@@ -37,7 +37,7 @@ from bihm.cli import sweep
 from bihm.kernels.noise import uniforms
 from bihm.machine.layer_sizes import layer_sizes
 from bihm.machine.likelihood import log_weights
-from bihm.machine.machine import bind, parameter_names
+from bihm.machine.machine import bind, merge, parameter_names
 from bihm.machine.minibatches import ChunkPlan
 from bihm.machine.optimizer import Rates
 from bihm.machine.training_step import init_state, make_chunk
@@ -118,7 +118,7 @@ def step_of(config: schema.Config, steps: int) -> Step:
     )  # fmt: skip
 
     def gradient(params: Any, x: jax.Array) -> Any:
-        return jax.grad(lambda w: rule(keys.train, bind(structure, w), x)[0])(params)
+        return jax.grad(lambda w: rule(keys.train, merge(structure, w), x)[0])(params)
 
     arguments = init_state(params, optimizer), keys.train, rows, Rates.of(1e-4, 1e-4, 0, 1)
     return Step(chunk, arguments, gradient, rows[: config.batch_size].astype(jnp.float32))

@@ -19,10 +19,11 @@ import os
 import shutil
 import statistics
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import densities
+from densities import among
 from jobs import MADE_BY, RESULTS, ROOT, Job, Runner, is_finished, line, made_by, recorded, replace
 
 from bihm.cli import evaluate
@@ -93,11 +94,6 @@ def ess(runs: list[Run]) -> str:
     return " / ".join(shown)
 
 
-def among(values: Iterator[Any]) -> str:
-    """The different ones of some values, in their order."""
-    return ", ".join(dict.fromkeys(map(str, values)))
-
-
 def row_of(cell: dict[str, str], runs: list[Run]) -> list[str]:
     """One row of a table; of a cell without runs only what is published."""
     published = cell.get("published", "-")
@@ -139,10 +135,13 @@ def mixture_row(cell: dict[str, str], block: dict[str, Any]) -> list[str]:
 
 def table_of(table: dict[str, Any], folders: list[Path]) -> str:
     """A table in Markdown, with the source of what is published above it."""
-    lines = [f"Published: {table['source']}.", "", line(HEAD), line(["---"] * len(HEAD))]
+    of_densities = table.get("score") == "parzen"
+    head = densities.head_lines() if of_densities else [line(HEAD), line(["---"] * len(HEAD))]
+    lines = [f"Published: {table['source']}.", "", *head]
     for cell in table["cells"]:
         found = [finished_runs(folder, cell["recipe"]) for folder in folders]
-        lines.append(line(row_of(cell, next(filter(None, found), []))))
+        row = densities.row_of if of_densities else row_of
+        lines.append(line(row(cell, next(filter(None, found), []))))
         for folder in folders:
             if (file := mixture_file(folder, cell["recipe"])).is_file():
                 lines.append(line(mixture_row(cell, read_json(file))))

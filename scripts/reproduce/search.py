@@ -3,11 +3,12 @@
     python scripts/reproduce/search.py FOLDER [SET ...] [--jobs N] [--no-runs]
 
 What is tried stands in `searches.json` beside this file: for each set the words that all its runs share and
-a list of settings, each a list of more words for bihm-train. Every run has seed 0 and goes to
-FOLDER/SET/SETTING; finished ones are not done again, interrupted ones go on. The record goes to
-`configs/experiment/searches/SET.json`: the estimate of every setting on valid with its standard error, best
-first; RESULTS.md has them all in one table, between its markers. Test rows are estimated by every run of
-bihm-train; nothing here reads those numbers.
+a list of settings, each a list of more words for bihm-train; `score` is the number that chooses, log_p
+where nothing else is said. Every run has seed 0 and goes to FOLDER/SET/SETTING; finished ones are not done
+again, interrupted ones go on. The record goes to `configs/experiment/searches/SET.json`: the estimate of
+every setting on valid with its standard error, best first; RESULTS.md has them all in one table, those by a
+density (the Parzen estimate of target propagation) in another, between its markers. Test rows are estimated
+by every run of bihm-train; nothing here reads those numbers.
 """
 
 import argparse
@@ -33,30 +34,38 @@ def slug(setting: list[str]) -> str:
 
 def jobs_of(folder: Path, name: str, plan: dict[str, Any]) -> list[Job]:
     """The runs of one search, in the order of the plan."""
+    cheaper = CHEAPER if score_of(plan) == "log_p" else ()
     return [
         Job(
-            (*plan["words"], *setting, *CHEAPER, "seed=0"),
-            folder / name / slug(setting),
+            (*plan["words"], *setting, *cheaper, "seed=0"),
+            folder / name / (slug(setting) or "as-it-is"),
         )
         for setting in plan["settings"]
     ]
 
 
+def score_of(plan: dict[str, Any]) -> str:
+    """By which number of valid a plan or its record compares settings."""
+    return str(plan.get("score", "log_p"))
+
+
 def record(folder: Path, name: str, plan: dict[str, Any]) -> dict[str, Any]:
     """What was tried and what it gave on valid, best first; what has not been run stands at the end."""
     tried, left = [], []
+    score = score_of(plan)
     for setting, job in zip(plan["settings"], jobs_of(folder, name, plan), strict=True):
         if not is_finished(job.directory):
             left.append(setting)
             continue
         results = read_json(job.directory / "results.json")
         train, valid = results["train"], results["valid"]
+        ess = {"ess_p": round(valid["ess_p"], 4)} if "ess_p" in valid else {}
         tried.append(
             {
                 "setting": setting,
-                "valid_log_p": round(valid["log_p"]["mean"], 4),
-                "sem": round(valid["log_p"]["sem"], 4),
-                "ess_p": round(valid["ess_p"], 4),
+                f"valid_{score}": round(valid[score]["mean"], 4),
+                "sem": round(valid[score]["sem"], 4),
+                **ess,
                 "best_epoch": train["best_epoch"],
                 "epochs": train["epochs"],
                 "steps": train["steps"],
@@ -64,22 +73,29 @@ def record(folder: Path, name: str, plan: dict[str, Any]) -> dict[str, Any]:
                 "commit": made_by(job.directory)["commit"],
             }
         )
-    tried.sort(key=lambda entry: -entry["valid_log_p"])
-    head = {"set": name, "words": plan["words"], "seed": 0, "K": FINAL_K, "split": "valid"}
+    tried.sort(key=lambda entry: -entry[f"valid_{score}"])
+    head = {"set": name, "words": plan["words"], "seed": 0, "score": score, "split": "valid"}
+    if score == "log_p":
+        head["K"] = FINAL_K
     return {**head, "tried": tried, "not_run": left}
 
 
-def table_of(records: list[dict[str, Any]]) -> str:
-    """All that was tried, set by set, in Markdown."""
-    head = ("set", "setting", "valid -log p", "ESS of p, %", "updates", "best epoch", "s", "commit")
+def table_of(records: list[dict[str, Any]], score: str) -> str:
+    """All that was tried and compared by a score, set by set, in Markdown."""
+    shown = {"log_p": ("valid -log p", "ESS of p, %"), "parzen": ("valid Parzen estimate",)}[score]
+    head = ("set", "setting", *shown, "updates", "best epoch", "s", "commit")
     lines = [line(head), line(["---"] * len(head))]
+    sign = -1 if score == "log_p" else 1
     for found in records:
+        if score_of(found) != score:
+            continue
         for entry in found["tried"]:
+            ess = [f"{100 * entry['ess_p']:.1f}"] if "ess_p" in entry else []
             cells = (
                 found["set"],
-                f"`{' '.join(entry['setting'])}`",
-                f"{-entry['valid_log_p']:.2f} +- {entry['sem']:.2f}",
-                f"{100 * entry['ess_p']:.1f}",
+                f"`{' '.join(entry['setting'])}`" if entry["setting"] else "as it is",
+                f"{sign * entry[f'valid_{score}']:.2f} +- {entry['sem']:.2f}",
+                *ess,
                 str(entry["steps"]),
                 str(entry["best_epoch"]),
                 f"{entry['seconds']:.0f}",
@@ -117,14 +133,15 @@ def main() -> None:
         found = record(words.folder, name, plan)
         write_json(words.records / f"{name}.json", found)
         for entry in found["tried"]:
-            shown = f"{entry['valid_log_p']:10.3f} +- {entry['sem']:.3f}"
+            shown = f"{entry['valid_' + score_of(found)]:10.3f} +- {entry['sem']:.3f}"
             print(f"{name:12s} {shown}  {' '.join(entry['setting'])}")
     kept = [
         recorded(words.records / f"{name}.json")
         for name in plans
         if (words.records / f"{name}.json").is_file()
     ]
-    replace(words.results, "searches", table_of(kept))
+    for marker, score in (("searches", "log_p"), ("searches by density", "parzen")):
+        replace(words.results, marker, table_of(kept, score))
 
 
 if __name__ == "__main__":

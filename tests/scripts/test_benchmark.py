@@ -30,6 +30,13 @@ def test_a_part_of_the_benchmark_measures_something(part):
 
 
 @pytest.mark.long
+def test_a_step_of_every_family_is_measured():
+    options = ["--parts", "step", "--rounds", "1", "--steps", "10", "--json"]
+    words = ["model=targetprop", "dataset=bars", "layers=[4,3]", "batch_size=50"]
+    assert json.loads(run("benchmark.py", *options, *words))["step"]["gflop"] > 0
+
+
+@pytest.mark.long
 def test_each_type_of_layer_is_timed():
     out = run("layers.py", "--inputs", "4", "--units", "3", "--rows", "5", "--rounds", "1")
     assert all(kind in out for kind in ("sbn", "dsbn", "darn", "nade"))

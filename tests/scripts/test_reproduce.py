@@ -105,6 +105,27 @@ def test_an_ensemble_is_marked_as_one(document, uninterrupted, tmp_path):
     assert len(row) == len(reproduce.HEAD)
 
 
+def test_densities_have_a_table_of_their_own(document, uninterrupted, tmp_path):
+    cell = {"recipe": RECIPE, "published": "236", "published_directed": "126"}
+    tables = {"one": {"source": "A paper", "score": "parzen", "cells": [cell]}}
+    reproduce.write_tables(document, tables, [tmp_path])
+    assert rows(document)[0][:6] == [f"`{RECIPE}`", "not run", "-", "-", "236", "126"]
+    for seed, mean in ((0, 236.0), (1, 238.0)):
+        run = made_up(tmp_path, uninterrupted[0], seed, -7.0)
+        results = json.loads((run / "results.json").read_text())
+        results["test"] = {
+            name: {"mean": mean - less, "sem": 1.75, "sigma": 0.2154, "samples": 10000}
+            for less, name in enumerate(("parzen", "parzen_directed", "parzen_anchor"))
+        }
+        (run / "results.json").write_text(json.dumps(results))
+    reproduce.write_tables(document, tables, [tmp_path])
+    named = dict(zip(reproduce.densities.HEAD, rows(document)[0], strict=True))
+    assert named["Parzen estimate"] == "237.0 +- 1.8 (1.0)"
+    assert named["of directed samples"] == "236.0 +- 1.8 (1.0)"
+    assert named["of training rows (anchor)"] == "235.0 +- 1.8 (1.0)"
+    assert (named["sigma"], named["samples"], named["seeds"]) == ("0.215", "10000", "0, 1")
+
+
 def test_every_recipe_with_a_published_number_exists():
     tables = jobs.recorded(reproduce.PUBLISHED)
     recipes = [cell["recipe"] for table in tables.values() for cell in table["cells"]]
@@ -131,6 +152,27 @@ def test_a_search_reads_valid_alone_and_puts_the_best_first(uninterrupted, tmp_p
     assert found["not_run"] == [["K=9"]]
 
 
+def test_a_search_may_compare_densities_which_have_a_table_of_their_own(uninterrupted, tmp_path):
+    bits = {"words": ["dataset=bars"], "settings": [["K=3"]]}
+    grey = {"words": ["model=targetprop"], "settings": [[], ["K=3"]], "score": "parzen"}
+    for folder, block in (
+        ("bits/K=3", {"log_p": {"mean": -9.0, "sem": 0.1}, "ess_p": 0.5}),
+        ("grey/as-it-is", {"parzen": {"mean": 230.0, "sem": 1.5}}),
+        ("grey/K=3", {"parzen": {"mean": 236.0, "sem": 1.5}}),
+    ):
+        run = shutil.copytree(uninterrupted[0], tmp_path / folder)
+        results = json.loads((run / "results.json").read_text()) | {"valid": block}
+        (run / "results.json").write_text(json.dumps(results))
+    records = [search.record(tmp_path, n, plan) for n, plan in (("bits", bits), ("grey", grey))]
+    assert [entry["valid_parzen"] for entry in records[1]["tried"]] == [236.0, 230.0]
+    of_bits, of_densities = (search.table_of(records, score) for score in ("log_p", "parzen"))
+    assert "grey" not in of_bits
+    assert "| 9.00 +- 0.10 | 50.0 |" in of_bits
+    assert "bits" not in of_densities
+    assert "| grey | `K=3` | 236.00 +- 1.50 |" in of_densities
+    assert "| grey | as it is | 230.00 +- 1.50 |" in of_densities
+
+
 @pytest.mark.long
 def test_what_a_search_is_to_try_has_a_place_and_words_of_its_own():
     for name, plan in jobs.recorded(search.PLAN).items():
@@ -138,7 +180,8 @@ def test_what_a_search_is_to_try_has_a_place_and_words_of_its_own():
         assert len({job.directory for job in found}) == len(found)
         for job in found:
             config, _ = jobs.compose_words(job.words)
-            assert (config.dataset.name, config.seed) == (name, 0)
+            assert name.endswith(config.dataset.name)  # a set's or a recipe's
+            assert config.seed == 0
             assert max(map(len, job.directory.parts)) < 200  # of the 255 that file systems allow
 
 

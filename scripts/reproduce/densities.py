@@ -1,0 +1,54 @@
+"""The table of machines of real numbers: Parzen estimates, which no other table's numbers compare with."""
+
+import statistics
+from collections.abc import Iterable
+from typing import Any
+
+from jobs import line
+
+HEAD = (
+    *("recipe", "Parzen estimate", "of directed samples", "of training rows (anchor)"),
+    *("published", "its directed samples", "sigma", "samples"),
+    *("updates", "s", "seeds", "device", "commit"),
+)
+
+
+def estimate(results: list[dict[str, Any]], name: str) -> str:
+    """The mean over seeds +- the standard error of the rows, and in brackets that of the seeds."""
+    pairs = [found["test"][name] for found in results]
+    means, sems = ([pair[key] for pair in pairs] for key in ("mean", "sem"))
+    text = f"{statistics.mean(means):.1f} +- {statistics.mean(sems):.1f}"
+    if len(means) > 1:
+        text += f" ({statistics.stdev(means) / len(means) ** 0.5:.1f})"
+    return text
+
+
+def row_of(cell: dict[str, str], runs: list[Any]) -> list[str]:
+    """One row of the table; of a cell without runs only what is published."""
+    name, known = f"`{cell['recipe']}`", [cell["published"], cell["published_directed"]]
+    if not runs:
+        return [name, "not run", "-", "-", *known, *["-"] * 7]
+    results = [run.results for run in runs]
+    train = [found["train"] for found in results]
+    return [
+        name,
+        *(estimate(results, n) for n in ("parzen", "parzen_directed", "parzen_anchor")),
+        *known,
+        among(f"{found['test']['parzen']['sigma']:.3f}" for found in results),
+        among(found["test"]["parzen"]["samples"] for found in results),
+        among(found["steps"] for found in train),
+        f"{statistics.mean(found['seconds'] for found in train):.0f}",
+        among(run.seed for run in runs),
+        among(found["device"] for found in results),
+        among(run.commit for run in runs),
+    ]
+
+
+def head_lines() -> list[str]:
+    """The first two lines of the table."""
+    return [line(HEAD), line(["---"] * len(HEAD))]
+
+
+def among(values: Iterable[Any]) -> str:
+    """The different ones of some values, in their order."""
+    return ", ".join(dict.fromkeys(map(str, values)))
