@@ -18,7 +18,7 @@ CHILD = """
 import os, time
 from bihm.run import loop
 from bihm.cli import train
-make = loop.make_chunk
+make = loop._kept_chunk
 def make_and_tell(*arguments, **keywords):
     chunk = make(*arguments, **keywords)
     def call(*arguments):
@@ -26,7 +26,7 @@ def make_and_tell(*arguments, **keywords):
         print("begun", time.time(), flush=True)
         os._exit(0)
     return call
-loop.make_chunk = make_and_tell
+loop._kept_chunk = make_and_tell
 train.main()
 """
 
