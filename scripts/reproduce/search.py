@@ -50,10 +50,13 @@ def score_of(plan: dict[str, Any]) -> str:
 
 
 def record(folder: Path, name: str, plan: dict[str, Any]) -> dict[str, Any]:
-    """What was tried and what it gave on valid, best first; what has not been run stands at the end."""
-    tried, left = [], []
+    """What was tried and what it gave on valid, best first; then what broke, and what was not run."""
+    tried, broke, left = [], [], []
     score = score_of(plan)
     for setting, job in zip(plan["settings"], jobs_of(folder, name, plan), strict=True):
+        if reason := broken(job.directory):
+            broke.append({"setting": setting, "reason": reason})
+            continue
         if not is_finished(job.directory):
             left.append(setting)
             continue
@@ -77,7 +80,16 @@ def record(folder: Path, name: str, plan: dict[str, Any]) -> dict[str, Any]:
     head = {"set": name, "words": plan["words"], "seed": 0, "score": score, "split": "valid"}
     if score == "log_p":
         head["K"] = FINAL_K
-    return {**head, "tried": tried, "not_run": left}
+    return {**head, "tried": tried, "broke": broke, "not_run": left}
+
+
+def broken(directory: Path) -> str:
+    """Why a run failed; nothing of any other."""
+    file = directory / "status.json"
+    status = read_json(file) if file.is_file() else {}
+    if status.get("status") != "failed":
+        return ""
+    return re.sub(r"^\w+Error: ", "", str(status["reason"])).partition(";")[0]
 
 
 def table_of(records: list[dict[str, Any]], score: str) -> str:
@@ -102,9 +114,11 @@ def table_of(records: list[dict[str, Any]], score: str) -> str:
                 entry["commit"],
             )
             lines.append(line(cells))
-        for setting in found["not_run"]:
-            rest = ["-"] * (len(head) - 3)
-            lines.append(line([found["set"], f"`{' '.join(setting)}`", "not run", *rest]))
+        rest = ["-"] * (len(head) - 3)
+        others = [(one["setting"], one["reason"]) for one in found.get("broke", [])]
+        others += [(setting, "not run") for setting in found["not_run"]]
+        for setting, why in others:
+            lines.append(line([found["set"], f"`{' '.join(setting)}`", why, *rest]))
     return "\n".join(lines)
 
 

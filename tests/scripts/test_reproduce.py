@@ -139,17 +139,25 @@ def test_every_recipe_with_a_published_number_exists():
 
 
 def test_a_search_reads_valid_alone_and_puts_the_best_first(uninterrupted, tmp_path):
-    plan = {"words": ["dataset=bars"], "settings": [["K=3"], ["K=4"], ["layers=[5,2]"], ["K=9"]]}
+    settings = [["K=3"], ["K=4"], ["layers=[5,2]"], ["K=9"], ["optim.lr=9"]]
+    plan = {"words": ["dataset=bars"], "settings": settings}
     for setting, log_p in ((["K=3"], -9.0), (["K=4"], -7.0), (["layers=[5,2]"], -8.0)):
         run = shutil.copytree(uninterrupted[0], tmp_path / "bars" / search.slug(setting))
         block = json.loads((run / "results.json").read_text())
         block["valid"]["log_p"]["mean"] = log_p
         del block["test"]
         (run / "results.json").write_text(json.dumps(block))
+    failed = tmp_path / "bars" / "optim.lr=9"
+    failed.mkdir()
+    reason = "NumbersError: train/loss is nan at step 3; lower optim.lr"
+    (failed / "status.json").write_text(json.dumps({"status": "failed", "reason": reason}))
     found = search.record(tmp_path, "bars", plan)
     assert [entry["setting"] for entry in found["tried"]] == [["K=4"], ["layers=[5,2]"], ["K=3"]]
     assert found["tried"][0]["valid_log_p"] == -7.0
     assert found["not_run"] == [["K=9"]]
+    (last, row) = search.table_of([found], "log_p").splitlines()[-1:-3:-1]
+    assert last.startswith("| bars | `K=9` | not run |")
+    assert row.startswith("| bars | `optim.lr=9` | train/loss is nan at step 3 |")
 
 
 def test_a_search_may_compare_densities_which_have_a_table_of_their_own(uninterrupted, tmp_path):
