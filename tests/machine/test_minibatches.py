@@ -7,7 +7,14 @@ import pytest
 from tiny_machine import tiny_machine
 
 from bihm.machine.machine import split
-from bihm.machine.minibatches import ChunkPlan, binarise, epoch_order, plan_epoch, take_batch
+from bihm.machine.minibatches import (
+    ChunkPlan,
+    binarise,
+    epoch_order,
+    order_of,
+    plan_epoch,
+    take_batch,
+)
 from bihm.machine.optimizer import Rates, make_optimizer
 from bihm.machine.rules import Info
 from bihm.machine.training_step import init_state, make_chunk
@@ -56,6 +63,18 @@ def test_an_order_is_a_permutation_of_its_key():
     first, second = (np.asarray(epoch_order(jax.random.key(i), 50)) for i in (0, 1))
     assert sorted(first) == sorted(second) == list(range(50))
     assert not np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 1000, 2**16, 2**16 + 1])
+def test_an_order_is_that_of_a_stable_sort(rows):
+    """Also where halves of numbers, or whole ones, are equal."""
+    rng = np.random.default_rng(rows)
+    of_few = rng.choice(rng.integers(0, 2**32, 40, dtype=np.uint32), rows)
+    halves = np.stack([of_few, of_few & 0xFFFF0000 | rng.integers(0, 9, rows, np.uint32)])
+    for numbers in (*halves, rng.integers(0, 2**32, rows, dtype=np.uint32)):
+        order = jax.jit(order_of)(jnp.asarray(numbers))
+        assert order.dtype == jnp.int32
+        np.testing.assert_array_equal(order, np.argsort(numbers, kind="stable"))
 
 
 def test_batches_are_consecutive_stretches_of_the_order():
