@@ -11,7 +11,7 @@ configuration and results, for `bihm-eval run=outputs/published/RECIPE-seedN`.
 
 Then the tables between the markers of RESULTS.md are written anew, from the `results.json` and
 `config.yaml` of finished runs alone, those of FOLDER first, then those that git keeps. A recipe without a
-run is said to have none.
+run is said to have none; a table without any stays as it is.
 """
 
 import argparse
@@ -150,8 +150,16 @@ def table_of(table: dict[str, Any], folders: list[Path]) -> str:
 
 
 def write_tables(document: Path, tables: dict[str, Any], folders: list[Path]) -> list[str]:
-    """Write the tables that the document has markers for; their names."""
-    return [n for n, table in tables.items() if replace(document, n, table_of(table, folders))]
+    """Write the tables that the document has markers for; their names.
+
+    A table of which no run is here stays as it is: its runs are elsewhere, or were.
+    """
+    return [
+        name
+        for name, table in tables.items()
+        if any(finished_runs(folder, c["recipe"]) for folder in folders for c in table["cells"])
+        and replace(document, name, table_of(table, folders))
+    ]
 
 
 def mixture_file(folder: Path, recipe: str) -> Path:
