@@ -1,5 +1,6 @@
 """Strictness for every test: no silent broadcasting of ranks, no cache shared with the user."""
 
+import gc
 import os
 import shutil
 import signal
@@ -16,6 +17,8 @@ from bihm.signals import STOP_SIGNALS
 jax.config.update("jax_numpy_rank_promotion", "raise")
 if "host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
     jax.config.update("jax_num_cpu_devices", 4)  # for tests of work that is spread over several
+
+gc.set_threshold(100_000)  # as in a command: looking for garbage is a sixth of what tracing takes
 
 # Compilation is what tests cost: what one test compiled, the others of this session need not.
 jax.config.update("jax_compilation_cache_dir", str(COMPILED))
@@ -57,6 +60,23 @@ def heard():
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("BIHM_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def shell(capsys, monkeypatch):
+    """A function that runs a command as a shell would: its exit code, stdout and stderr."""
+    # The cache of compiled programs is the process's own affair, not that of later tests.
+    monkeypatch.setattr("bihm.runtime.configure_jax", lambda: None)
+
+    def shell(command, *words):
+        code = 0
+        try:
+            command.main([str(word) for word in words])
+        except SystemExit as leaving:
+            code = leaving.code
+        return (code, *capsys.readouterr())
+
+    return shell
 
 
 @pytest.hookimpl(trylast=True)  # after the long tests are taken out, or all others

@@ -20,7 +20,8 @@ def tiny(**changes):
     config.dataset.n_features = 16
     config.stop.patience = None
     config.eval.every, config.eval.K, config.eval.final_K = 1, 5, 15
-    config.eval.z_outer, config.eval.final_z_outer, config.eval.z_inner = 20, 300, 5
+    # Whole tiles: they share a program.
+    config.eval.z_outer, config.eval.final_z_outer, config.eval.z_inner = 400, 800, 5
     for key, value in changes.items():
         node = config
         *path, last = key.split("__")

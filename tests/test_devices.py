@@ -41,7 +41,11 @@ def test_a_card_that_is_not_here_dies_in_one_line(tmp_path, monkeypatch):
     ("name", "value", "fragment"),
     [
         ("JAX_ENABLE_X64", "banana", "refuses its environment variables: invalid truth value 'ban"),
-        ("XLA_FLAGS", "--xla_nonsense=1", "XLA_FLAGS: Unknown flag in XLA_FLAGS: --xla_nonsense=1"),
+        pytest.param(
+            *("XLA_FLAGS", "--xla_nonsense=1"),
+            "XLA_FLAGS: Unknown flag in XLA_FLAGS: --xla_nonsense=1",
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_what_jax_cannot_read_is_an_error_of_ours(name, value, fragment):

@@ -26,7 +26,7 @@ from bihm.run.trained import TrainedMachine
 
 WORDS = [  # of the run that the fixture `uninterrupted` trains
     *("dataset=bars", "layers=[6,3]", "K=4", "batch_size=250", "epochs=4", "stop.patience=null"),
-    *("eval.every=1", "eval.K=5", "eval.final_K=15", "eval.z_outer=20", "eval.final_z_outer=300"),
+    *("eval.every=1", "eval.K=5", "eval.final_K=15", "eval.z_outer=400", "eval.final_z_outer=800"),
     *("eval.z_inner=5", "checkpoint.every_seconds=0"),
 ]
 
@@ -64,7 +64,9 @@ def untrained(**changes):
     return TrainedMachine(config, structure, params, "nowhere/")
 
 
-@pytest.mark.parametrize(("K", "split"), [(15, "test"), (3, "test"), (7, "valid")])
+@pytest.mark.parametrize(
+    ("K", "split"), [(15, "test"), (7, "valid"), pytest.param(3, "test", marks=pytest.mark.long)]
+)
 def test_likelihoods_are_those_of_bihm_eval_bit_for_bit(command, run, machine, K, split):
     command(evaluate, f"run={run}", f"K={K}", f"split={split}", "per_example=true")
     found = arrays(run / f"eval-{split}-K{K}.npz")
@@ -84,7 +86,13 @@ def test_likelihoods_are_those_of_bihm_eval_bit_for_bit(command, run, machine, K
     assert star.shape == (len(rows),)
 
 
-@pytest.mark.parametrize("K", [15, 3], ids=["more than a block", "less than a block"])
+@pytest.mark.parametrize(
+    "K",
+    [
+        pytest.param(15, id="more than a block"),
+        pytest.param(3, id="less than a block", marks=pytest.mark.long),
+    ],
+)
 def test_the_k_of_a_run_gives_its_results(uninterrupted, machine, tmp_path, K):
     results = uninterrupted[1]
     if K != 15:
@@ -102,7 +110,7 @@ def test_two_log_z_is_estimated_once_a_seed(run, monkeypatch):
     assert machine.two_log_z(seed=1) != before
     monkeypatch.setattr("bihm.run.trained.final_log_z", None)
     assert machine.two_log_z() == machine.two_log_z(seed=machine.config.seed) == before
-    machine.log_p_star(machine.rows()[:4], K=2, seed=1)
+    machine.log_p_star(machine.rows("valid"), K=5, split="valid", seed=1)
 
 
 METHODS = [
@@ -174,13 +182,16 @@ def test_a_completion_is_by_the_runs_own_model():
 def test_a_weights_file_is_as_good_as_its_run(command, run, machine, tmp_path):
     command(export, f"run={run}", f"out={tmp_path / 'machine.safetensors'}")
     other = bihm.load(str(tmp_path / "machine.safetensors"))
-    x = machine.rows()[:50]
+    x = machine.rows()
     np.testing.assert_array_equal(other.log_p(x, K=5), machine.log_p(x, K=5))
     assert repr(other) == repr(machine) == "<bihm on bars: 16-6-3>"
     assert other.parameters == machine.parameters
 
 
-@pytest.mark.parametrize(("rule", "power"), [("bihm", 0.5), ("rws", 1), ("wake_sleep", 1)])
+@pytest.mark.parametrize(
+    ("rule", "power"),
+    [("bihm", 0.5), ("rws", 1), pytest.param("wake_sleep", 1, marks=pytest.mark.long)],
+)
 def test_a_posterior_is_latents_with_the_weights_of_the_model(rule, power):
     machine = untrained(model__name=rule, init__weights="glorot", init__visible_bias="constant")
     x = np.random.default_rng(0).integers(0, 2, (7, 16))

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from cases import rare
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from malformed import attempt, home
@@ -113,7 +114,7 @@ def seen(home, monkeypatch):
     return jobs
 
 
-@pytest.mark.parametrize("name", ["a(1)=#", "a,[b]", "é ~", "it's \\", "007"])
+@pytest.mark.parametrize("name", ["a(1)=#", "007", *rare("a,[b]", "é ~", "it's \\")])
 def test_a_run_reads_and_writes_there(name, home, seen):
     Path(name).touch()
     row = ["bihm-train", "dataset=file", f"dataset.path={name}", f"hydra.run.dir=runs/{name}"]
@@ -162,7 +163,7 @@ def saved(name, **changes):
     (Path(name) / "config.yaml").write_text(to_yaml(tiny(**changes)))
 
 
-@pytest.mark.parametrize("name", ["a(1)=#", "é名", "it's \\, 007"])
+@pytest.mark.parametrize("name", ["it's \\, 007", *rare("a(1)=#", "é名")])
 def test_like_takes_a_path_as_it_is(name, home, seen):
     saved(name, K=7)
     assert attempt(["bihm-train", f"like={name}"])[::2][:1] == (0,)

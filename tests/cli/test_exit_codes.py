@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+from cases import rare
 from malformed import MAINS, attempt, home
 
 from bihm import __version__
@@ -116,7 +117,7 @@ def test_each_cause_has_one_line_and_one_code(command, error, code, line, home, 
     assert err.startswith(f"{command}: {line}"), err
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU"])
+@pytest.mark.parametrize("name", ["SIGTERM", *rare("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")])
 def test_a_signal_before_training_ends_the_command_with_a_word(name, home, mains, monkeypatch):
     number = signal.Signals[name]
     monkeypatch.setattr("bihm.data.require", lambda *args: os.kill(os.getpid(), number))
@@ -273,12 +274,11 @@ def test_a_sweep_tells_of_a_job_that_was_killed_and_of_those_that_never_began(tm
     assert not (tmp_path / "all" / ".jobs").exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("K", "line"),
     [
-        pytest.param(
-            2, "out of memory: 156 GB wanted; lower K or batch_size", marks=pytest.mark.long
-        ),
+        (2, "out of memory: 156 GB wanted; lower K or batch_size"),
         (3, "unexpected KeyError: 'lost'; the traceback is in {}"),
     ],
 )
@@ -293,12 +293,13 @@ def test_a_single_run_says_the_same_and_keeps_the_traceback(tmp_path, K, line):
 SHARED = "several jobs would use the folder"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "words",
     [
         ["K=1,5", "hydra.sweep.subdir=x"],
-        pytest.param(["K=1,5", "seed=1,2", "hydra.sweep.subdir=s${seed}"], marks=pytest.mark.long),
-        pytest.param(["K=1,5", "hydra.sweep.subdir=./${model.name}/"], marks=pytest.mark.long),
+        ["K=1,5", "seed=1,2", "hydra.sweep.subdir=s${seed}"],
+        ["K=1,5", "hydra.sweep.subdir=./${model.name}/"],
     ],
 )
 def test_jobs_that_would_share_a_folder_are_refused_before_any_work(tmp_path, words):

@@ -148,6 +148,7 @@ def test_another_configuration_of_the_same_words_goes_to_the_same_folder_to_be_r
     assert [name for name, *_ in command("seed=1,0", "K=3")] == ["1-seed=1", "0-seed=0"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("subdir", ["${hydra.job.num}", "it's ${hydra.job.num} [a]*/x,b"])
 def test_a_folder_of_a_number_alone_is_found_by_what_it_holds(command, subdir):
     names = [subdir.replace("${hydra.job.num}", str(i)) for i in range(3)]
@@ -156,12 +157,14 @@ def test_a_folder_of_a_number_alone_is_found_by_what_it_holds(command, subdir):
     assert command("K=3,2,5", subdir=subdir) == []
 
 
+@pytest.mark.long
 def test_limits_in_a_list_are_told_apart(command):
     assert len(command("epochs=10,20", subdir="${hydra.job.num}")) == 2
     assert command("epochs=20,10", subdir="${hydra.job.num}") == []
     assert command("epochs=20,10,30", subdir="${hydra.job.num}") == [("2", "epochs=30")]
 
 
+@pytest.mark.long
 def test_words_that_are_cut_off_in_a_name_are_told_apart(command):
     longs = ["/".join(["x" * 9] * 9) + f"/{end}" for end in "abc"]
     for values, names in ((longs[:2], "01"), (longs, "2"), (longs, "")):
@@ -247,6 +250,7 @@ def test_seeds_are_averaged_in_a_table_of_their_own(composed, tmp_path):
     assert len(sweep_table.lines([jobs[0], jobs[3]], tmp_path)) == 3  # a seed of each: no mean
 
 
+@pytest.mark.long
 def test_a_command_given_again_tells_of_all_its_jobs(command_line):
     assert command_line("K=2,4")[0] == 1
     code, report = command_line("K=3,4,2")

@@ -59,7 +59,7 @@ def test_hydras_parser_is_made_and_the_others_stay_checked():
     ("words", "wanted"),
     [
         ("--cfg job depth=3", "depth: 3\n"),
-        ("--help", "depth"),
+        pytest.param("--help", "depth", marks=pytest.mark.long),
     ],
 )
 def test_hydras_own_answers(words, wanted, home):

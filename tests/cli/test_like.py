@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from cases import rare
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from malformed import check, home
@@ -80,6 +81,7 @@ def test_a_rule_given_beside_it_has_its_own_options(home):
     assert composed("like=run", "model.q_update=sleep").model.q_update == "sleep"
 
 
+@pytest.mark.long
 def test_another_dataset_has_its_own_sizes(home):
     save(by_rule(K=7))
     config = composed("like=run", "dataset=adult")
@@ -93,7 +95,7 @@ def test_sizes_that_were_given_stay_with_another_dataset(home):
     assert composed("like=run", "dataset=adult").layers == [6, 3]
 
 
-@pytest.mark.parametrize("make", [tiny, by_rule])
+@pytest.mark.parametrize("make", [tiny, *rare(by_rule)])
 def test_another_depth_or_other_layers_win(make, home):
     save(make())
     config = composed("like=run", "depth=3")
@@ -102,6 +104,7 @@ def test_another_depth_or_other_layers_win(make, home):
     assert (config.depth, config.layers) == (3, [4, 3, 2])
 
 
+@pytest.mark.long
 def test_another_file_says_its_own_width(home):
     config = tiny()
     config.dataset.name, config.dataset.path = "file", "/nowhere/a.npz"
@@ -122,6 +125,7 @@ def test_a_sweep_tries_several_runs(home):
             assert compose("train", overrides=[f"like={name}"]).K == K
 
 
+@pytest.mark.long
 def test_defaults_alone_give_the_defaults(home):
     config = composed()
     save(config)

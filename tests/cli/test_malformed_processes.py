@@ -11,19 +11,24 @@ from processes import processor_seconds
 
 ROWS = [
     ("train +foo=1", 2, "there is no key 'foo'"),
-    ("train K=[1", 2, "'K=[1' cannot be read"),
     ("train dataset=file dataset.path=bomb.npz", 3, "claims 1000000000000000 bytes"),
-    (
-        "train hydra.run.dir=/dev/null/x",
-        2,
-        "/dev/null/x: nothing can be written there: Not a directory; choose another hydra.run.dir",
-    ),
-    ("train -m seed=0,1 hydra.sweep.dir=/proc/x", 2, "choose another hydra.sweep.dir"),
     ("train -m K=abc,3", 2, "K=abc: a whole number is due, got abc"),
-    ("train -m hydra.launcher._target_=os.system", 2, "Invalid plugin 'os.system'"),
     ("data import zero.csv --name mine", 3, "zero.csv: is no regular file"),
     ("evaluate run=nothing", 2, "run=nothing is not a run directory"),
-    ("sample run=nothing n=abc", 2, "n must be a whole number, got 'abc'"),
+    *(
+        pytest.param(*row, marks=pytest.mark.long)
+        for row in (
+            ("train K=[1", 2, "'K=[1' cannot be read"),
+            (
+                "train hydra.run.dir=/dev/null/x",
+                2,
+                "/dev/null/x: nothing can be written there: Not a directory; choose another hydra.run.dir",
+            ),
+            ("train -m seed=0,1 hydra.sweep.dir=/proc/x", 2, "choose another hydra.sweep.dir"),
+            ("train -m hydra.launcher._target_=os.system", 2, "Invalid plugin 'os.system'"),
+            ("sample run=nothing n=abc", 2, "n must be a whole number, got 'abc'"),
+        )
+    ),
 ]
 
 

@@ -12,7 +12,7 @@ from bihm.cli import evaluate, export, sample
 from bihm.run import sampler, splits
 
 COMMANDS = {  # the words, the ending, and the file's default name
-    "eval": (evaluate, ["K=3", "per_example=true"], ".json", "eval-test-K3.json"),
+    "eval": (evaluate, ["K=5", "per_example=true"], ".json", "eval-test-K5.json"),
     "sample": (sample, ["n=5"], ".npz", "samples-ancestral.npz"),
     "export": (export, [], "", "weights.safetensors"),
 }
@@ -24,17 +24,9 @@ def run(uninterrupted, tmp_path_factory):
 
 
 @pytest.fixture
-def command(monkeypatch, capsys, run):
-    monkeypatch.setattr("bihm.runtime.configure_jax", lambda: None)
-
+def command(shell, run):
     def command(name, *words):
-        """Exit code, stdout, stderr."""
-        code = 0
-        try:
-            COMMANDS[name][0].main([f"run={run}", *COMMANDS[name][1], *words])
-        except SystemExit as leaving:
-            code = leaving.code
-        return (code, *capsys.readouterr())
+        return shell(COMMANDS[name][0], f"run={run}", *COMMANDS[name][1], *words)
 
     return command
 
@@ -61,7 +53,7 @@ def test_out_is_a_file_or_a_folder(command, run, tmp_path, name):
         assert made.is_file()
         assert set(run.iterdir()) == before
     if name == "eval":
-        assert json.loads(file.read_text())["K"] == 3
+        assert json.loads(file.read_text())["K"] == 5
         with np.load(file.with_suffix(".npz")) as arrays:
             assert arrays["log_p"].shape == (5000,)
     if name == "sample":
@@ -128,6 +120,6 @@ def test_numbers_are_shown_whatever_becomes_of_their_file(command, monkeypatch, 
     file = tmp_path / COMMANDS["eval"][3]
     assert files == [str(file), str(file.with_suffix(".npz"))]
     assert (code, shown) == (1, f"{numbers}\n")
-    assert numbers.startswith("test  5000 rows, K=3:  log_p -")
+    assert numbers.startswith("test  5000 rows, K=5:  log_p -")
     why = "No space left on device; make room there and run the same command again"
     assert error == f"bihm-eval: {file}: {why}\n"

@@ -1,22 +1,21 @@
-"""`bihm-sample` as a user types it, on a run that trained for two epochs."""
+"""`bihm-sample` as a user types it, on a run of a second."""
 
 import io
 import shutil
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from bihm.cli.sample import main
-from bihm.config import Config, to_yaml
+from bihm.cli import sample
 from bihm.config import load as load_config
-from bihm.config.schema import DatasetConfig, EvalConfig
+from bihm.config import to_yaml
 from bihm.data import load
 from bihm.errors import ConfigError, DataError
 from bihm.records.checkpoint import Checkpoint, Checkpoints, read_checkpoint
-from bihm.run import train
 from bihm.run.build import saved_like
 from bihm.run.masks import Layout, observed_pixels
 
@@ -26,35 +25,14 @@ DIGITS = Layout((8, 8), column_major=False)
 
 
 @pytest.fixture(scope="module")
-def bars(tmp_path_factory):
+def bars(uninterrupted, tmp_path_factory):
     """A run directory; its name is one that YAML would misread."""
-    directory = tmp_path_factory.mktemp("runs") / "a=b, 007"
-    config = Config(
-        dataset=DatasetConfig("bars", n_features=16, image_shape=[4, 4]),
-        layers=[8, 4],
-        depth=2,
-        epochs=2,
-        eval=EvalConfig(final_K=10, z_outer=50, final_z_outer=50),
-    )
-    train.train(config, directory)
-    return directory
+    return shutil.copytree(uninterrupted[0], tmp_path_factory.mktemp("runs") / "a=b, 007")
 
 
 @pytest.fixture
-def run(capsys, monkeypatch):
-    # The cache of compiled programs is the process's own affair, not that of later tests.
-    monkeypatch.setattr("bihm.runtime.configure_jax", lambda: None)
-
-    def run(*argv):
-        """Exit code, stdout, stderr."""
-        code = 0
-        try:
-            main([str(word) for word in argv])
-        except SystemExit as leaving:
-            code = leaving.code
-        return (code, *capsys.readouterr())
-
-    return run
+def run(shell):
+    return partial(shell, sample)
 
 
 def drawn(directory, stem):
@@ -66,7 +44,9 @@ def drawn(directory, stem):
     ("words", "method", "facts"),
     [
         ([], "ancestral", []),
-        (["method=resample", "proposals=100"], "resample", ["ess", "distinct"]),
+        pytest.param(
+            ["method=resample", "proposals=100"], "resample", ["ess", "distinct"], marks=LONG
+        ),
         (["method=chain", "sweeps=3", "K=2"], "chain", ["acceptance", "ess"]),
     ],
 )
@@ -172,7 +152,10 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("words", "code", "message"), MISTAKES)
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [*MISTAKES[::3], *(pytest.param(*row, marks=LONG) for i, row in enumerate(MISTAKES) if i % 3)],
+)
 def test_a_mistake_dies_in_one_line(run, bars, words, code, message):
     got, out, err = run(f"run={bars}", *words)
     assert (got, out) == (code, "")
@@ -212,12 +195,13 @@ def test_p_star_belongs_to_bihm(run, bars, tmp_path):
     assert run(f"run={other}", "n=5")[0] == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("rule", "bottom"),
     [
         ("rws", "sbn"),
-        pytest.param("wake_sleep", "darn", marks=LONG),
-        pytest.param("bihm", "nade", marks=LONG),
+        ("wake_sleep", "darn"),
+        ("bihm", "nade"),
     ],
 )
 def test_every_model_with_every_bottom_completes(run, bars, tmp_path, rule, bottom):

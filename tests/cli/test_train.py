@@ -41,9 +41,13 @@ ANSWERS = [
     (["K=0"], 2),
     (["dataset=file", "dataset.path=nothing.npy"], 3),
 ]
+QUICK = (ANSWERS[0], ANSWERS[-1])
 
 
-@pytest.mark.parametrize(("arguments", "code"), ANSWERS)
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [*QUICK, *(pytest.param(*a, marks=pytest.mark.long) for a in ANSWERS if a not in QUICK)],
+)
 def test_help_and_errors_answer_before_jax_is_imported(tmp_path, arguments, code):
     done = train(tmp_path, *arguments, PYTHONPROFILEIMPORTTIME="1")
     assert done.returncode == code
@@ -64,7 +68,7 @@ def cost(cwd, *arguments):
 @pytest.mark.long
 def test_help_and_errors_take_little_more_than_hydra_does(tmp_path):
     hydra = ("-c", "import hydra.main")
-    answers = [("-m", "bihm.cli.train", *words) for words, _ in (ANSWERS[0], ANSWERS[-1])]
+    answers = [("-m", "bihm.cli.train", *words) for words, _ in QUICK]
     rounds = [[cost(tmp_path, *words) for words in (hydra, *answers)] for _ in range(3)]
     floor, *costs = np.min(rounds, axis=0)
     assert max(costs) < 6 * floor, (floor, costs)  # 4 on an idle machine
@@ -73,9 +77,15 @@ def test_help_and_errors_take_little_more_than_hydra_does(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["dpeth=12"], 2, "bihm-train: there is no key 'dpeth'; did you mean 'depth'?\n"),
-        (["layers=[3]", "depth=2"], 2, "disagrees with the 1 sizes of layers=[3]"),
         (["dataset=adult", "hydra.run.dir=a/b"], 3, "bihm-data fetch adult"),
+        pytest.param(
+            *(["dpeth=12"], 2, "bihm-train: there is no key 'dpeth'; did you mean 'depth'?\n"),
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
+            *(["layers=[3]", "depth=2"], 2, "disagrees with the 1 sizes of layers=[3]"),
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_a_mistake_gets_one_line_an_exit_code_and_no_directory(tmp_path, arguments, code, says):
@@ -107,6 +117,7 @@ def test_a_sweep_reports_its_own_jobs_and_no_others(tmp_path):
     assert not (tmp_path / "all" / ".jobs").exists()
 
 
+@pytest.mark.long
 def test_a_job_refused_for_the_run_that_is_there_counts_as_failed(tmp_path):
     other = tmp_path / "all" / "0"
     other.mkdir(parents=True)
@@ -117,6 +128,7 @@ def test_a_job_refused_for_the_run_that_is_there_counts_as_failed(tmp_path):
     assert json.loads((other / "status.json").read_text())["status"] == "finished"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("busy", [True, False], ids=["of a run that starts", "of the user's"])
 def test_a_refused_run_leaves_a_directory_that_was_there(tmp_path, busy):
     run = tmp_path / "deep" / "run"
@@ -128,7 +140,8 @@ def test_a_refused_run_leaves_a_directory_that_was_there(tmp_path, busy):
     assert os.listdir(run) == (["train.log"] if busy else [])
 
 
-@pytest.mark.parametrize("chdir", ["true", pytest.param("false", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("chdir", ["true", "false"])
 def test_a_file_is_looked_for_where_the_user_is(tmp_path, chdir):
     (tmp_path / "rows.csv").write_text("1,0,1\n" * 10)
     here = ["dataset=file", "dataset.path=rows.csv", f"hydra.job.chdir={chdir}", "batch_size=11"]
@@ -175,6 +188,7 @@ def test_the_default_directory_is_dated_to_the_microsecond(tmp_path):
     assert list((COMPILED / "cli" / "jax").rglob("*-cache"))
 
 
+@pytest.mark.long
 def test_an_imported_dataset_can_be_named(tmp_path):
     rows = "\n".join(",".join("01"[(i >> b) & 1] for b in range(5)) for i in range(32))
     (tmp_path / "mine.csv").write_text(rows)

@@ -5,6 +5,7 @@ import pickle
 import sys
 
 import pytest
+from cases import rare
 from hydra import compose, initialize_config_dir
 from malformed import attempt, check, home, name_of
 
@@ -103,62 +104,72 @@ E = "experiment/evil"
 ONLY = "may only be given on the command line"
 FILES = [
     (E, "hydra: {callbacks: {x: {_target_: canary.sing}}}", f"hydra.callbacks.x._target_ {ONLY}"),
-    (E, "hydra: {launcher: {_target_: canary.sing}}", f"hydra.launcher._target_ {ONLY}"),
-    (E, "hydra: {sweeper: {_target_: canary.sing}}", f"hydra.sweeper._target_ {ONLY}"),
-    (E, "hydra: {launcher: {setup: [rm]}}", f"hydra.launcher.setup.0 {ONLY}"),
-    (E, "hydra: canary.sing", f"hydra {ONLY}"),
-    (E, "hydra: [canary.sing]", "hydra.searchpath"),
-    (E, "hydra: null", f"hydra {ONLY}"),
     (E, "optim: {_target_: canary.sing}", "there is no key 'optim._target_'"),
-    (E, "x: {y: [{_target_: canary.sing}]}", "there is no key 'x'"),
     (E, "hydra: {job_logging: {formatters: {x: {(): canary.sing}}}}", f"x.() {ONLY}"),
-    (E, "hydra: {job_logging: {handlers: {console: {class: canary.Bird}}}}", f"class {ONLY}"),
-    (E, "hydra: {hydra_logging: {handlers: {x: {stream: 'ext://canary.x'}}}}", f"stream {ONLY}"),
-    (E, "hydra: {job: {env_set: {PATH: /tmp}}}", f"hydra.job.env_set.PATH {ONLY}"),
     (E, "hydra: {searchpath: ['pkg://canary']}", "Overriding hydra.searchpath"),
-    (E, "hydra: {output_subdir: x}", f"hydra.output_subdir {ONLY}"),
     (
         E,
         "hydra: {sweeper: {params: {+hydra.job.env_set.PATH: x}}}",
         f"+hydra.job.env_set.PATH {ONLY}",
     ),
-    (E, "hydra: {sweeper: {params: {hydra.launcher: x}}}", f"params.hydra.launcher {ONLY}"),
-    (E, "hydra: {sweeper: {params: {hydra/launcher: x}}}", f"params.hydra/launcher {ONLY}"),
-    (E, "hydra: {sweeper: {params: {K: 'range(0,1e9)'}}}", "a range may have 10000 values"),
     (E, "K: !!python/object/apply:canary.sing []", "could not determine"),
-    (E, "K: !!python/name:canary.sing", "could not determine"),
     (E, "precision: ${oc.env:HOME}", "evil.yaml: precision: '${oc.env:HOME}' reads more than"),
-    (
-        E,
-        "optim: {phases: [{K: '${oc.decode:3}'}]}",
-        "optim.phases.0.K: '${oc.decode:3}' reads more",
-    ),
-    (E, "precision: ${${p.layer}:HOME}", "reads more than"),
-    (E, "precision: ${oc.${p.layer}:HOME}", "reads more than"),
-    (E, "precision: ${ oc.env:HOME}", "reads more than"),
-    (E, "hydra: {run: {dir: '${hydra:runtime.cwd}/x'}}", "hydra.run.dir: '${hydra:runtime.cwd}/x'"),
     (
         E,
         "defaults: [override /hydra/launcher: basic]",
         "evil.yaml: its defaults may name model, dataset",
     ),
-    (E, "defaults: [override /hydra/callbacks: null]", "its defaults may name"),
-    (E, "defaults: [/hydra/launcher/basic]", "its defaults may name"),
-    (E, "defaults: [/model@hydra.launcher: rws]", f"hydra.launcher.name {ONLY}"),
-    (E, "defaults: [/model@p: rws]", "there is no key 'p.name'"),
-    ("hydra/callbacks/sweep", "x: {_target_: canary.sing}", "hydra/callbacks/sweep"),
-    ("hydra/config", "callbacks: {x: {_target_: canary.sing}}", "hydra/c"),
     ("hydra/launcher/evil", "_target_: canary.sing", f"hydra.launcher._target_ {ONLY}"),
-    (
-        "model/evil",
-        "# @package hydra.launcher\n_target_: canary.sing",
-        f"hydra.launcher._target_ {ONLY}",
-    ),
-    ("model/evil", "name: rws\n_target_: canary.sing", "there is no key 'model._target_'"),
-    (
-        "schema",
-        "hydra: {callbacks: {x: {_target_: canary.sing}}}",
-        "'schema' is validated against",
+    *rare(
+        (E, "hydra: {launcher: {_target_: canary.sing}}", f"hydra.launcher._target_ {ONLY}"),
+        (E, "hydra: [canary.sing]", "hydra.searchpath"),
+        (E, "hydra: {job: {env_set: {PATH: /tmp}}}", f"hydra.job.env_set.PATH {ONLY}"),
+        (E, "hydra: {sweeper: {params: {K: 'range(0,1e9)'}}}", "a range may have 10000 values"),
+        (E, "defaults: [/model@hydra.launcher: rws]", f"hydra.launcher.name {ONLY}"),
+        (
+            "schema",
+            "hydra: {callbacks: {x: {_target_: canary.sing}}}",
+            "'schema' is validated against",
+        ),
+        (E, "hydra: {sweeper: {_target_: canary.sing}}", f"hydra.sweeper._target_ {ONLY}"),
+        (E, "hydra: {launcher: {setup: [rm]}}", f"hydra.launcher.setup.0 {ONLY}"),
+        (E, "hydra: canary.sing", f"hydra {ONLY}"),
+        (E, "hydra: null", f"hydra {ONLY}"),
+        (E, "x: {y: [{_target_: canary.sing}]}", "there is no key 'x'"),
+        (E, "hydra: {job_logging: {handlers: {console: {class: canary.Bird}}}}", f"class {ONLY}"),
+        (
+            E,
+            "hydra: {hydra_logging: {handlers: {x: {stream: 'ext://canary.x'}}}}",
+            f"stream {ONLY}",
+        ),
+        (E, "hydra: {output_subdir: x}", f"hydra.output_subdir {ONLY}"),
+        (E, "hydra: {sweeper: {params: {hydra.launcher: x}}}", f"params.hydra.launcher {ONLY}"),
+        (E, "hydra: {sweeper: {params: {hydra/launcher: x}}}", f"params.hydra/launcher {ONLY}"),
+        (E, "K: !!python/name:canary.sing", "could not determine"),
+        (
+            E,
+            "optim: {phases: [{K: '${oc.decode:3}'}]}",
+            "optim.phases.0.K: '${oc.decode:3}' reads more",
+        ),
+        (E, "precision: ${${p.layer}:HOME}", "reads more than"),
+        (E, "precision: ${oc.${p.layer}:HOME}", "reads more than"),
+        (E, "precision: ${ oc.env:HOME}", "reads more than"),
+        (
+            E,
+            "hydra: {run: {dir: '${hydra:runtime.cwd}/x'}}",
+            "hydra.run.dir: '${hydra:runtime.cwd}/x'",
+        ),
+        (E, "defaults: [override /hydra/callbacks: null]", "its defaults may name"),
+        (E, "defaults: [/hydra/launcher/basic]", "its defaults may name"),
+        (E, "defaults: [/model@p: rws]", "there is no key 'p.name'"),
+        ("hydra/callbacks/sweep", "x: {_target_: canary.sing}", "hydra/callbacks/sweep"),
+        ("hydra/config", "callbacks: {x: {_target_: canary.sing}}", "hydra/c"),
+        (
+            "model/evil",
+            "# @package hydra.launcher\n_target_: canary.sing",
+            f"hydra.launcher._target_ {ONLY}",
+        ),
+        ("model/evil", "name: rws\n_target_: canary.sing", "there is no key 'model._target_'"),
     ),
 ]
 
@@ -254,7 +265,7 @@ def composed(*words):
         return compose("train", overrides=list(words), return_hydra_config=True)
 
 
-@pytest.mark.parametrize("launcher", ["basic", "joblib", "submitit_local", "submitit_slurm"])
+@pytest.mark.parametrize("launcher", ["submitit_slurm", *rare("basic", "joblib", "submitit_local")])
 def test_installed_launchers_go_on_working(launcher):
     if launcher != "basic":
         pytest.importorskip(f"hydra_plugins.hydra_{launcher.partition('_')[0]}_launcher")

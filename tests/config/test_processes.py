@@ -1,6 +1,7 @@
 """Which process of a run this is: by its configuration, or by what a launcher tells it."""
 
 import pytest
+from cases import rare
 from malformed import check, home
 
 import bihm
@@ -100,12 +101,12 @@ def test_a_program_is_one_process(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("value", ["node", "node:", ":5", "node:x", "node:0", "node:65536"])
+@pytest.mark.parametrize("value", ["node:0", *rare("node", "node:", ":5", "node:x", "node:65536")])
 def test_a_coordinator_is_a_host_and_a_port(value, home):
     told = "distributed.coordinator must be HOST:PORT, as node1:12345, got "
     check((["bihm-train", "dataset=bars", f"distributed.coordinator='{value}'"], 2, told), home)
 
 
-@pytest.mark.parametrize("word", ["processes=0", "process=-1"])
+@pytest.mark.parametrize("word", ["process=-1", *rare("processes=0")])
 def test_numbers_of_processes_make_sense(word, home):
     check((["bihm-train", "dataset=bars", f"distributed.{word}"], 2, "must be at least"), home)

@@ -60,7 +60,13 @@ def read(name):
     return config
 
 
-@pytest.mark.parametrize(("name", "rule", "dataset", "layers", "bottom"), [*cells()])
+QUICK = ("bihm_nips", "bihm_darn_dna", "rws_adult", "wake_sleep_binarized_mnist_200_200")
+
+
+@pytest.mark.parametrize(
+    ("name", "rule", "dataset", "layers", "bottom"),
+    [pytest.param(*cell, marks=[] if cell[0] in QUICK else [pytest.mark.long]) for cell in cells()],
+)
 def test_a_recipe_is_the_cell_that_it_names(name, rule, dataset, layers, bottom):
     config = read(name)
     assert (config.model.name, config.dataset.name, config.layers) == (rule, dataset, layers)

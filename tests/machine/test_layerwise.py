@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cases import rare
 from oracle import exact, latents, states
 from scipy import stats
 from tiny_machine import tiny_machine
@@ -44,7 +45,7 @@ def run(machine, chain, seen, sweeps):
     return go(jax.random.key(1), chain=chain, observed=observed, first=jnp.asarray(0))
 
 
-@pytest.mark.parametrize("seen", SEEN)
+@pytest.mark.parametrize("seen", ["some", *rare("nothing")])
 @pytest.mark.parametrize(
     "bottom", ["sbn", *(pytest.param(name, marks=pytest.mark.long) for name in ("darn", "nade"))]
 )

@@ -40,7 +40,8 @@ def test_more_depth_adds_layers_on_top(n_visible):
 
 
 def test_samples_have_the_documented_shapes():
-    machine = tiny_machine()
+    sizes = [4, 3]
+    machine = tiny_machine(sizes=sizes)
 
     @jax.jit
     def draw(key):
@@ -51,11 +52,11 @@ def test_samples_have_the_documented_shapes():
 
     with jax.debug_key_reuse(True):  # no key is used twice
         h, log_q, again, x, dreamt = draw(jax.random.key(0))
-    assert [a.shape for a in h] == [(6, 7, n) for n in SIZES]
+    assert [a.shape for a in h] == [(6, 7, n) for n in sizes]
     assert log_q.shape == (6, 7)
     np.testing.assert_allclose(log_q, again, rtol=1e-5)
     assert x.shape == (6, VISIBLE)
-    assert [a.shape for a in dreamt] == [(6, n) for n in SIZES]
+    assert [a.shape for a in dreamt] == [(6, n) for n in sizes]
     assert set(np.unique(x)) <= {0.0, 1.0}
 
 

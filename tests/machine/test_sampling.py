@@ -13,6 +13,7 @@ from scipy import stats
 from tiny_machine import tiny_machine
 
 from bihm.errors import ConfigError
+from bihm.kernels.compiled import fast_jit
 from bihm.machine.layers.nade import Nade
 from bihm.machine.layers.order import Order
 from bihm.machine.machine import HelmholtzMachine
@@ -77,7 +78,7 @@ def test_p_and_p_star_differ_enough_to_be_told_apart(truth):
 
 
 def test_ancestral_samples_follow_p(machine, truth):
-    x, h = ancestral(jax.random.key(0), machine, CHAINS)
+    x, h = fast_jit(lambda key: ancestral(key, machine, CHAINS))(jax.random.key(0))
     assert_distribution(index(np.concatenate([x, *h], axis=1)), truth.p.ravel())
 
 
@@ -85,8 +86,7 @@ def test_resampling_follows_p_star(machine, truth):
     """The mean of many pools, since the draws from one pool share its luck."""
     pools, size = 100, 4 * POOL_BLOCK
     draw = jax.jit(partial(resample, machine=machine, samples=size, proposals=size - 3, inner=2))
-    keys = jax.random.split(jax.random.key(1), pools)
-    drawn = [draw(key) for key in keys]
+    drawn = [draw(jax.random.key(i)) for i in range(pools)]
     assert drawn[0].x.shape == (size, VISIBLE)
     shares = np.array([np.bincount(index(d.x), minlength=2**VISIBLE) / size for d in drawn])
     error = shares.std(axis=0, ddof=1) / np.sqrt(pools)
@@ -138,7 +138,7 @@ def joint_index(chain):
     [
         pytest.param(1, NOTHING, "x", marks=pytest.mark.long),
         pytest.param(K, EVERYTHING, "h", marks=pytest.mark.long),
-        (K, NOTHING, "both"),
+        pytest.param(K, NOTHING, "both", marks=pytest.mark.long),  # below, of a darn
         pytest.param(K, SOME, "both", marks=pytest.mark.long),
     ],
 )

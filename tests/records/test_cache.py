@@ -39,6 +39,7 @@ def test_a_cache_that_cannot_be_written_is_told_in_one_line(tmp_path):
     assert said.count("\n") == 1
 
 
+@pytest.mark.long
 def test_a_cache_that_fills_up_says_nothing(tmp_path):
     assert compile_three(tmp_path / "cache", "full") == ""
 

@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+from cases import rare
 from small_run import (
     EACH_EPOCH,
     StopAt,
@@ -117,11 +118,14 @@ DAMAGE = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+RARE = ("an older latest", "another memory", "memory of another type", "empty")
+
+
+@pytest.mark.parametrize("damage", [*(name for name in DAMAGE if name not in RARE), *rare(*RARE)])
 def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(run, caplog, capfd, damage):
     older, newest = numbered(run)
     good = read_checkpoint(run, tiny(**EACH_EPOCH), saved_like(tiny(**EACH_EPOCH))[1])
-    damage(newest)
+    DAMAGE[damage](newest)
     before = content(newest)
     found = restore(run)
     assert int(found.latest.step) == 40 < int(good.latest.step)
@@ -300,12 +304,18 @@ def test_evaluating_a_damaged_run_falls_back_and_changes_nothing(run, caplog):
 SMALL_FILES = {"truncated": lambda text: text[: len(text) // 2], "a list": lambda text: "[]\n"}
 
 
-@pytest.mark.parametrize("damage", SMALL_FILES.values(), ids=SMALL_FILES)
-@pytest.mark.parametrize("name", ["status.json", "results.json"])
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        *(("status.json", "a list"), ("results.json", "truncated")),
+        pytest.param("status.json", "truncated", marks=pytest.mark.long),
+        pytest.param("results.json", "a list", marks=pytest.mark.long),
+    ],
+)
 def test_what_a_finished_run_can_make_again_it_does(uninterrupted, tmp_path, caplog, name, damage):
     run = shutil.copytree(uninterrupted[0], tmp_path / "run")
     path = run / name
-    path.write_text(damage(path.read_text()))
+    path.write_text(SMALL_FILES[damage](path.read_text()))
     with caplog.at_level("WARNING"):
         assert numbers(train(tiny(**EACH_EPOCH), run)) == numbers(uninterrupted[1])
     said, _ = caplog.messages  # the other: so short a run ends on the plateau
@@ -315,6 +325,7 @@ def test_what_a_finished_run_can_make_again_it_does(uninterrupted, tmp_path, cap
     assert metrics(run) == metrics(uninterrupted[0])
 
 
+@pytest.mark.long
 def test_results_without_their_numbers_are_made_again(uninterrupted, tmp_path, caplog):
     run = shutil.copytree(uninterrupted[0], tmp_path / "run")
     edit(run / "results.json", lambda results: results["test"].pop("log_p"))

@@ -44,9 +44,8 @@ def assert_as_if_nothing_happened(run, uninterrupted):
     assert without_clock(metrics(run)) == without_clock(metrics(uninterrupted[0]))
 
 
-@pytest.mark.parametrize(
-    "size", [60, *(pytest.param(size, marks=pytest.mark.long) for size in (8, 150, 260))]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("size", [8, 60, 150, 260])
 def test_a_run_on_a_small_disk_goes_on_when_there_is_room(disk, uninterrupted, size):
     run = disk(size) / "run"
     with pytest.raises(BihmError) as caught:

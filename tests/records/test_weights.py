@@ -20,22 +20,6 @@ from bihm.run.evaluate import evaluate
 from bihm.run.load import read_run, read_weights
 
 
-@pytest.fixture
-def run(capsys, monkeypatch):
-    """A function that runs a command as the shell would: exit code, stdout, stderr."""
-    monkeypatch.setattr("bihm.runtime.configure_jax", lambda: None)
-
-    def run(command, *words):
-        code = 0
-        try:
-            command.main([str(word) for word in words])
-        except SystemExit as leaving:
-            code = leaving.code
-        return (code, *capsys.readouterr())
-
-    return run
-
-
 @pytest.fixture(scope="module")
 def exported(uninterrupted, tmp_path_factory):
     """A run directory with its weights file in it."""
@@ -67,13 +51,13 @@ def test_a_weights_file_holds_the_best_parameters_and_what_they_are_of(exported)
     assert from_dict(facts["config"]) == trained.config == tiny(**EACH_EPOCH)
 
 
-def test_weights_give_exactly_the_numbers_of_their_run(run, exported, tmp_path):
-    code, out, err = run(export_command, f"run={exported}", f"out={tmp_path / 'a machine'}")
+def test_weights_give_exactly_the_numbers_of_their_run(shell, exported, tmp_path):
+    code, out, err = shell(export_command, f"run={exported}", f"out={tmp_path / 'a machine'}")
     assert (code, out, err) == (0, f"{tmp_path / 'a machine'}\n", "")
     shutil.copy(tmp_path / "a machine", tmp_path / "other")
     words = ["K=5", "per_example=true"]
     results = [
-        run(eval_command, source, *words)
+        shell(eval_command, source, *words)
         for source in (f"run={exported}", f"weights={tmp_path / 'a machine'}")
     ]
     (said, own), (same, theirs) = ((r[1].splitlines()[0], r[1].splitlines()[1:]) for r in results)
@@ -108,9 +92,9 @@ def test_an_average_is_what_is_exported(tmp_path):
     np.testing.assert_array_equal(arrays["q.1.b"], state.params["q"][1]["b"].get_value() + 1)
 
 
-def test_the_same_machine_makes_the_same_file(exported, tmp_path, run):
+def test_the_same_machine_makes_the_same_file(exported, tmp_path, shell):
     for _ in range(3):
-        run(export_command, f"run={exported}", f"out={tmp_path / 'again'}")
+        shell(export_command, f"run={exported}", f"out={tmp_path / 'again'}")
         assert (tmp_path / "again").read_bytes() == (exported / "weights.safetensors").read_bytes()
 
 
@@ -205,10 +189,10 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("damage", "says"), WRONG.values(), ids=WRONG)
-def test_what_is_wrong_with_a_file_is_one_line(run, exported, tmp_path, damage, says):
+def test_what_is_wrong_with_a_file_is_one_line(shell, exported, tmp_path, damage, says):
     path = tmp_path / "machine"
     damage(exported / "weights.safetensors", path)
-    code, out, err = run(eval_command, f"weights={path}", "K=5")
+    code, out, err = shell(eval_command, f"weights={path}", "K=5")
     assert (code, out) == (3, "")
     assert err.startswith(f"bihm-eval: {path}: ")
     assert says in err
@@ -227,18 +211,18 @@ def test_what_is_wrong_with_a_file_is_one_line(run, exported, tmp_path, damage, 
         (export_command, [], 2, "run=... is missing"),
     ],
 )
-def test_mistakes_of_a_command_line(run, command, words, code, says):
-    got, out, err = run(command, *words)
+def test_mistakes_of_a_command_line(shell, command, words, code, says):
+    got, out, err = shell(command, *words)
     assert (got, out) == (code, "")
     assert err.startswith(f"{command.PROGRAM}: {says}")
     assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize("out", ["no/such/folder", "no.safetensors/file"])
-def test_a_file_that_cannot_be_written_leaves_nothing_behind(run, exported, tmp_path, out):
+def test_a_file_that_cannot_be_written_leaves_nothing_behind(shell, exported, tmp_path, out):
     (tmp_path / "no.safetensors").touch()
     before = {path.name for path in exported.iterdir()}
-    code, _, err = run(export_command, f"run={exported}", f"out={tmp_path / out}")
+    code, _, err = shell(export_command, f"run={exported}", f"out={tmp_path / out}")
     assert code == 2
     assert err.startswith(f"bihm-export: {tmp_path / out}: ")
     assert err.count("\n") == 1

@@ -17,7 +17,7 @@ def machine(uninterrupted):
 def test_at_the_runs_own_K_they_are_the_runs_numbers(machine, uninterrupted):
     test = json.loads((uninterrupted[0] / "results.json").read_text())["test"]
     path = estimates.log_z_path(machine)
-    assert [one.outer for one in path] == [100, 200, test["two_log_z"]["outer"]]
+    assert [one.outer for one in path] == [100, 200, 500, test["two_log_z"]["outer"]]
     assert path[-1]._asdict() == test["two_log_z"]
     found = estimates.believe(machine, path[-1], most_rows=10**6, K=test["K"])
     assert (found.rows, found.of) == (test["examples"],) * 2

@@ -5,12 +5,14 @@ import hashlib
 import json
 import re
 import shutil
+from functools import partial
 from html.parser import HTMLParser
 
 import pytest
+from cases import rare
 from small_run import EACH_EPOCH, tiny
 
-from bihm.cli.report import main
+from bihm.cli import report as command
 from bihm.config import to_yaml
 from bihm.config.schema import ModelConfig
 from bihm.errors import NumbersError
@@ -60,19 +62,8 @@ class Reader(HTMLParser):
 
 
 @pytest.fixture
-def report(capsys, monkeypatch):
-    monkeypatch.setattr("bihm.runtime.configure_jax", lambda: None)
-
-    def report(*words):
-        """Exit code, stdout, stderr."""
-        code = 0
-        try:
-            main([str(word) for word in words])
-        except SystemExit as leaving:
-            code = leaving.code
-        return (code, *capsys.readouterr())
-
-    return report
+def report(shell):
+    return partial(shell, command)
 
 
 @pytest.fixture
@@ -208,7 +199,8 @@ def test_a_run_that_did_not_finish_has_a_page_that_says_so(report, bihm, tmp_pat
 EVIL = "<script>alert(1)</script>\"'&$x_2$"
 
 
-def test_what_comes_from_files_is_text(report, bihm, tmp_path):
+@pytest.mark.parametrize("pages", ["sweep", *rare("runs")])
+def test_what_comes_from_files_is_text(report, bihm, tmp_path, pages):
     place = tmp_path / "run <b>"
     place.mkdir()
     shutil.copy(bihm / "metrics.jsonl", place / "metrics.jsonl")
@@ -221,7 +213,8 @@ def test_what_comes_from_files_is_text(report, bihm, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(place, other)
     (other / "config.yaml").write_text(to_yaml(tiny(precision="bf16")))
-    for words in ([f"run={place}"], [f"run={place}", f"run={other}"], [f"sweep={tmp_path}"]):
+    one_by_one = [f"run={place}"], [f"run={place}", f"run={other}"]
+    for words in one_by_one if pages == "runs" else [[f"sweep={tmp_path}"]]:
         code, out, _ = report(*words, f"out={tmp_path / 'page.html'}", *QUICK)
         assert (code, out) == (0, f"{tmp_path / 'page.html'}\n")
         text = (tmp_path / "page.html").read_text()

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cases import rare
 from small_run import EACH_EPOCH, StopAt, metrics, numbers, tiny, without_clock
 from tiny_machine import VISIBLE, tiny_machine
 
@@ -19,7 +20,7 @@ one_here = pytest.mark.parametrize(  # the others are long
 X = jnp.asarray(np.random.default_rng(0).integers(0, 2, (7, VISIBLE)), jnp.float32)
 
 
-@every_rule
+@pytest.mark.parametrize("name", ["rws", *rare(*(n for n in RULES if n != "rws"))])  # both phases
 def test_no_key_is_used_twice(name):
     structure, params = split(tiny_machine())
     rule = make_rule(name, K=3)

@@ -193,7 +193,7 @@ def test_an_estimate_is_made_with_the_runs_own_keys_rows_and_numbers(world):
     assert key is here.run.keys.valid
     assert rows is here.run.dataset.valid
     assert (K, block) == (7, 7)
-    assert here.asked_z == (here.run.keys.log_z, 20, 5)
+    assert here.asked_z == (here.run.keys.log_z, 400, 5)
     assert all(key is here.run.keys.train for key in here.keys)
     assert here.compiled == [(4, 250, False, "f32")]
 

@@ -2,11 +2,12 @@
 
 import json
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
 from oracle import exact, states
-from small_run import EACH_EPOCH, tiny
+from small_run import tiny
 from tiny_machine import VISIBLE, tiny_machine
 
 import bihm
@@ -28,7 +29,7 @@ def trained(seed, sizes=None):
 
 
 def test_the_estimate_is_that_of_the_exact_mixture():
-    (a, exact_a), (b, exact_b) = trained(0), trained(1, sizes=[3, 2])
+    (a, exact_a), (b, exact_b) = trained(0, sizes=[4, 3]), trained(1, sizes=[4, 3])
     mixture = Mixture([a, b])
     mixture._weights = np.array([0.3, 0.7])
     truth = 0.3 * np.exp(exact_a) + 0.7 * np.exp(exact_b)
@@ -73,24 +74,13 @@ def test_far_from_all_rows_a_mixture_stays_finite():
 def runs(uninterrupted, tmp_path_factory):
     """Two machines of one dataset."""
     folder = tmp_path_factory.mktemp("mixture")
-    train(tiny(**EACH_EPOCH, seed=1), folder / "b")
+    train(tiny(seed=1, epochs=1), folder / "b")
     return shutil.copytree(uninterrupted[0], folder / "a"), folder / "b"
 
 
 @pytest.fixture
-def command(monkeypatch, capsys):
-    monkeypatch.setattr("bihm.runtime.configure_jax", lambda: None)
-
-    def command(*words):
-        """Exit code, stdout, stderr."""
-        code = 0
-        try:
-            evaluate.main(list(words))
-        except SystemExit as leaving:
-            code = leaving.code
-        return (code, *capsys.readouterr())
-
-    return command
+def command(shell):
+    return partial(shell, evaluate)
 
 
 @pytest.mark.long
@@ -131,6 +121,7 @@ def test_on_valid_it_says_that_the_weights_know_the_rows(command, runs, tmp_path
     assert "fitted on these same rows" in told
 
 
+@pytest.mark.long
 def test_rows_of_a_table_that_was_cut_are_told_and_kept(command, runs, tmp_path):
     a, b = runs
     np.save(tmp_path / "mine.npy", np.eye(40, 16, dtype=np.uint8))

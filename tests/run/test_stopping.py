@@ -118,6 +118,7 @@ def test_a_run_that_ends_far_below_the_plateau_says_so(tmp_path, caplog):
     assert "a smaller optim.lr" in line
 
 
+@pytest.mark.long  # a program of its own for each
 @pytest.mark.parametrize(
     ("changes", "advice"),
     [
@@ -125,20 +126,14 @@ def test_a_run_that_ends_far_below_the_plateau_says_so(tmp_path, caplog):
             {"optim__name": "sgd", "optim__l2": 1e9},
             "lower optim.l2 (now 1e+09), which alone breaks",
         ),
-        pytest.param(
+        (
             {"optim__name": "sgd", "optim__l1": 1e30},
             "lower optim.l1 (now 1e+30), which alone breaks",
-            marks=pytest.mark.long,
         ),
-        pytest.param(
-            {"optim__l2": 1e38},
-            "lower optim.l2 (now 1e+38), which alone breaks",
-            marks=pytest.mark.long,
-        ),
-        pytest.param(
+        ({"optim__l2": 1e38}, "lower optim.l2 (now 1e+38), which alone breaks"),
+        (
             {"optim__lr": 1e30, "optim__l2": 1e-5},
             "; lower optim.lr (now 1e+30) or set optim.clip",
-            marks=pytest.mark.long,
         ),
     ],
 )

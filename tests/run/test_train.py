@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cases import rare
 from PIL import Image
 from small_run import (
     EACH_EPOCH,
@@ -69,7 +70,7 @@ def test_results_have_the_promised_form(finished):
     assert (test["examples"], test["K"]) == (5000, 15)
     z = test["two_log_z"]
     assert list(z) == ["mean", "stderr", "low", "high", "outer", "inner"]
-    assert (z["outer"], z["inner"]) == (300, 5)
+    assert (z["outer"], z["inner"]) == (800, 5)
     gap = test["log_p_star"]["mean"] - test["log_p_tilde_star"]["mean"]
     assert gap == pytest.approx(-z["mean"])
     sem = np.hypot(test["log_p_tilde_star"]["sem"], z["stderr"])
@@ -217,7 +218,7 @@ def test_a_run_that_dies_after_an_evaluation_that_it_did_not_save_logs_it_once(
     assert [record["step"] for record in metrics(tmp_path)] == [20, 40, 60, 80]
 
 
-STOPPING = ["SIGTERM", "SIGHUP", "SIGUSR1", "SIGXCPU"]
+STOPPING = ["SIGTERM", "SIGUSR1", *rare("SIGHUP", "SIGXCPU")]
 
 
 @pytest.mark.parametrize("name", STOPPING)
@@ -267,7 +268,7 @@ def test_patience_epochs_and_time_end_a_run_whichever_comes_first(tmp_path):
 
 def test_a_phase_follows_when_patience_runs_out_and_starts_from_the_best(tmp_path, monkeypatch):
     config = tiny(optim__lr=0.3, stop__patience=2, epochs=20)
-    config.optim.phases = [PhaseConfig(), PhaseConfig(K=6, lr=1e-9)]
+    config.optim.phases = [PhaseConfig(), PhaseConfig(lr=1e-9)]
     states = []
     original = loop.TrainingLoop._next_phase
 
@@ -379,11 +380,12 @@ def test_evaluate_again_at_any_k_and_row_by_row(finished):
     assert rows["log_p"].mean(dtype=np.float64) == pytest.approx(block["log_p"]["mean"])
     error = 5 * np.hypot(block["log_p"]["sem"], results["test"]["log_p"]["sem"])
     assert abs(block["log_p"]["mean"] - results["test"]["log_p"]["mean"]) < error
-    np.save(directory.parent / "other.npy", np.eye(16, dtype=np.uint8))
+    rows = np.tile(np.eye(16, dtype=np.uint8), (40, 1))  # enough for the tiles of the run
+    np.save(directory.parent / "other.npy", rows)
     other = evaluate(
         read_run(directory), split="train", K=5, dataset=str(directory.parent / "other.npy")
     )
-    assert other["examples"] < 16
+    assert 400 < other["examples"] < 640
     with pytest.raises(ConfigError, match="digits has 64 features"):
         evaluate(read_run(directory), split="test", K=5, dataset="digits")
     with pytest.raises(ConfigError, match="not a run directory"):
