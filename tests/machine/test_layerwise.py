@@ -45,6 +45,7 @@ def run(machine, chain, seen, sweeps):
     return go(jax.random.key(1), chain=chain, observed=observed, first=jnp.asarray(0))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seen", ["some", *rare("nothing")])
 @pytest.mark.parametrize(
     "bottom", ["sbn", *(pytest.param(name, marks=pytest.mark.long) for name in ("darn", "nade"))]

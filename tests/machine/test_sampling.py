@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cases import rare
 from flax import nnx
 from oracle import exact, latents, states
 from scipy import stats
@@ -82,6 +83,7 @@ def test_ancestral_samples_follow_p(machine, truth):
     assert_distribution(index(np.concatenate([x, *h], axis=1)), truth.p.ravel())
 
 
+@pytest.mark.long
 def test_resampling_follows_p_star(machine, truth):
     """The mean of many pools, since the draws from one pool share its luck."""
     pools, size = 100, 4 * POOL_BLOCK
@@ -236,8 +238,8 @@ class Target(NamedTuple):
     pi: np.ndarray  # over x and the latents of all replicas, (2^visible, 2^bits, ..)
 
 
-NADE = [pytest.param(("nade", replicas), marks=pytest.mark.long) for replicas in (1, 2)]
-TARGETS = [("sbn", 1), pytest.param(("darn", 1), marks=pytest.mark.long), ("darn", 2), *NADE]
+NADE = rare(("nade", 1), ("nade", 2))
+TARGETS = [("darn", 2), *rare(("sbn", 1), ("darn", 1)), *NADE]
 BACKWARDS = np.arange(VISIBLE)[::-1]
 
 

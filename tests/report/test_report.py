@@ -148,6 +148,7 @@ def test_what_a_model_does_not_have_is_left_out(report, tmp_path, model):
     assert "Completions" in html.texts["h4"]
 
 
+@pytest.mark.long
 def test_where_rows_are_no_images_there_are_no_pictures(report, bihm, tmp_path, monkeypatch):
     monkeypatch.setattr("bihm.run.trained.TrainedMachine.layout", None)
     assert report(f"run={bihm}", f"out={tmp_path}", *QUICK)[0] == 0

@@ -72,6 +72,7 @@ def close(ours, theirs):
     return abs(ours["mean"] - theirs["mean"]) < theirs["sem"] / 100
 
 
+@pytest.mark.long
 def test_a_run_on_two_devices_goes_on_on_one_and_ends_as_on_one(
     uninterrupted, tmp_path, monkeypatch, caplog
 ):

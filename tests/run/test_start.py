@@ -53,6 +53,7 @@ def before_the_first_step(tmp_path_factory):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.long
 def test_few_programs_are_compiled_and_none_for_each_array(before_the_first_step):
     assert 0 < len(before_the_first_step["programs"]) <= 10
 

@@ -26,6 +26,7 @@ def assert_started_from(directory, source):
     jax.tree.map(np.testing.assert_array_equal, *parameters)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["run", "weights"])
 def test_a_run_starts_from_the_best_of_another(uninterrupted, tmp_path, monkeypatch, kind):
     monkeypatch.chdir(uninterrupted[0].parent)

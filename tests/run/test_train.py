@@ -327,6 +327,7 @@ def test_broken_numbers_end_a_run_and_keep_the_last_good_checkpoint(tmp_path, mo
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(good.latest.params))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "name",
     [

@@ -17,6 +17,8 @@ import jobs
 import reproduce
 import search
 
+import bihm
+
 FOLDER = Path(__file__).parents[2] / "scripts" / "reproduce"
 
 SMALL = (
@@ -181,6 +183,31 @@ def test_a_search_may_compare_densities_which_have_a_table_of_their_own(uninterr
     assert "bits" not in of_densities
     assert "| grey | `K=3` | 236.00 +- 1.50 |" in of_densities
     assert "| grey | as it is | 230.00 +- 1.50 |" in of_densities
+
+
+@pytest.mark.long
+def test_how_a_machine_is_sampled_is_looked_for_on_valid(tmp_path):
+    small = ["dataset=bars", "layers=[6,3]", "epochs=2", "batch_size=250", "model.N=2"]
+    samples = ["eval.parzen_samples=20", "eval.final_parzen_samples=60"]
+    bihm.train("model=targetprop", *small, *samples, directory=tmp_path / "run")
+    record = tmp_path / "record.json"
+    words = [tmp_path / "run", "--record", record, "--variances", "4,9", "--rounds"]
+    for rounds in ("0", "0,1"):  # the second time only what is new
+        done = subprocess.run(
+            [sys.executable, FOLDER / "how_to_sample.py", *words, rounds],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.partition("best last")[0].count("valid_parzen") == 2
+    tried = jobs.recorded(record)["tried"]
+    assert {(one["top_variance"], one["rounds"]) for one in tried} == {
+        (4, 0),
+        (9, 0),
+        (4, 1),
+        (9, 1),
+    }
+    assert [one["valid_parzen"] for one in tried] == sorted(one["valid_parzen"] for one in tried)
+    assert all(one["sem"] > 0 and 0.1 <= one["sigma"] <= 1 for one in tried)
 
 
 @pytest.mark.long
