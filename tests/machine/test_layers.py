@@ -114,7 +114,7 @@ def test_a_nade_walks_right_where_its_exponentials_would_leave_their_range():
     """Hidden inputs of -100 that a later bit takes back to 0: out of float32's reach as exp(-u)."""
     layer = layer_of("nade")
     layer.m[...] = layer.m[...].at[0].set(-100.0).at[1].set(100.0).at[2].set(101.0)
-    h, y = bits(UNITS)[:, None, :], bits(INPUTS)[None, :, :]
+    h, y = jnp.asarray(bits(UNITS)[:, None]), jnp.asarray(bits(INPUTS)[None])
     structure, params = nnx.split(layer, nnx.Param)
 
     @jax.jit
@@ -132,7 +132,7 @@ def test_a_nade_walks_right_where_its_exponentials_would_leave_their_range():
 @pytest.mark.long
 def test_both_forms_of_a_nade_walk_have_the_same_derivative(monkeypatch):
     structure, params = nnx.split(layer_of("nade"), nnx.Param)
-    h, y = bits(UNITS)[:, None, :], bits(INPUTS)[None, :, :]
+    h, y = jnp.asarray(bits(UNITS)[:, None]), jnp.asarray(bits(INPUTS)[None])
 
     def grads():
         return jax.grad(lambda w: nnx.merge(structure, w).log_prob(h, y).sum())(params)
@@ -426,7 +426,7 @@ def test_a_trained_machine_still_sums_to_one_over_all_inputs(rule):
     rows = patterns() @ 2 ** np.arange(5)[::-1]
     truth, start = exact(machine), exact(small_machine())
     assert truth.log_p[rows].mean() > start.log_p[rows].mean() + 0.5
-    x, latents = bits(5), np.split(states(7), [4], axis=1)
+    x, latents = jnp.asarray(bits(5)), np.split(states(7), [4], axis=1)
     joint = machine.log_p(x[None], [jnp.asarray(a, jnp.float32)[:, None, :] for a in latents])
     log_p = np.logaddexp.reduce(np.asarray(joint, np.float64), axis=0)
     np.testing.assert_allclose(log_p, truth.log_p, atol=1e-4)

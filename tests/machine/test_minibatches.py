@@ -29,11 +29,11 @@ def say_rows(key, machine, x):
     return 0 * jnp.sum(machine.p[0].b[...]), Info(numbers, numbers, numbers, numbers)
 
 
-def rows_seen(rows, plan, chunks, key=7):
+def rows_seen(rows, plan, chunks, key=7, **options):
     """The row of each step, in batches of one."""
     structure, params = split(tiny_machine(visible=BITS, sizes=[1]))
     optimizer = make_optimizer("sgd", clip=None)
-    chunk = make_chunk(structure, say_rows, optimizer, plan, batch_size=1, grey=False)
+    chunk = make_chunk(structure, say_rows, optimizer, plan, batch_size=1, grey=False, **options)
     state, seen, rates = init_state(params, optimizer), [], Rates.of(0.0, 0.0, 0, 1)
     for _ in range(chunks):
         state, info = chunk(state, jax.random.key(key), jnp.asarray(rows), rates)
@@ -57,6 +57,14 @@ def test_an_epoch_that_overruns_takes_rows_from_its_own_front():
     seen = rows_seen(NUMBERED[:7], ChunkPlan(chunks=2, length=4), chunks=2)
     assert sorted(seen[:7]) == list(range(7))
     assert seen[7] == seen[0]
+
+
+def test_a_step_sees_what_its_family_makes_of_stored_rows():
+    def upside_down(key, rows, grey):
+        return 1 - rows.astype(jnp.float32)
+
+    seen = rows_seen(NUMBERED[:8], ChunkPlan(chunks=1, length=8), chunks=1, see=upside_down)
+    assert sorted(seen) == list(range(8, 16))
 
 
 def test_an_order_is_a_permutation_of_its_key():
