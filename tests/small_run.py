@@ -34,6 +34,12 @@ def tiny(**changes):
     return config
 
 
+def arrays_in(path):
+    """The arrays of an .npz file, which is closed again: numpy keeps it open for whoever may ask later."""
+    with np.load(path) as file:
+        return dict(file)
+
+
 def metrics(directory):
     return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
 

@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from small_run import EACH_EPOCH, tiny
+from small_run import EACH_EPOCH, arrays_in, tiny
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from bihm.cli.evaluate import main as evaluate_main
@@ -47,7 +47,7 @@ def test_every_estimate_comes_with_how_far_to_believe_it(run, tmp_path, capsys):
     evaluate_main([f"run={run}", "K=100", "per_example=true", f"out={tmp_path}"])
     out, err = capsys.readouterr()
     block = json.loads((tmp_path / "eval-test-K100.json").read_text())
-    arrays = np.load(tmp_path / "eval-test-K100.npz")
+    arrays = arrays_in(tmp_path / "eval-test-K100.npz")
     for name in ("k_hat_p", "k_hat_p_star"):
         assert block[f"high_{name}"] == np.mean(arrays[name] > 0.7)
         assert len(arrays[name]) == len(arrays["log_p"])
@@ -84,7 +84,7 @@ def test_repeats_are_the_numbers_of_the_seeds_that_follow(run, tmp_path, capsys)
     assert block["repeats"] == 3
     assert block["log_p"]["mean"] == pytest.approx(each.mean())
     assert block["two_log_z"]["outer"] == 2400
-    arrays = np.load(tmp_path / "eval-test-K7.npz")
+    arrays = arrays_in(tmp_path / "eval-test-K7.npz")
     np.testing.assert_allclose(arrays["log_p"], each.mean(axis=0), rtol=1e-6)
     np.testing.assert_allclose(
         arrays["log_p_sem"], each.std(axis=0, ddof=1) / np.sqrt(3), rtol=1e-4
@@ -117,10 +117,10 @@ def test_several_k_are_one_pass_whose_last_is_that_of_the_largest_alone(run, tmp
     assert blocks[-1] == json.loads((tmp_path / "alone" / "eval-test-K40.json").read_text())
     machine = read_run(run)  # it works in blocks of five
     expected = machine.estimates(machine.rows("test"), 10)
-    arrays = np.load(tmp_path / "curve" / "eval-test-K10.npz")
+    arrays = arrays_in(tmp_path / "curve" / "eval-test-K10.npz")
     np.testing.assert_array_equal(arrays["log_p"], np.float32(expected.log_p))
     expected = machine.estimates(machine.rows("test"), 22)
-    arrays = np.load(tmp_path / "curve" / "eval-test-K22.npz")
+    arrays = arrays_in(tmp_path / "curve" / "eval-test-K22.npz")
     np.testing.assert_array_equal(arrays["k_hat_p"], np.float32(expected.k_hat_p))
     np.testing.assert_array_equal(arrays["log_p"], np.float32(expected.log_p))
     for wrong, message in (
@@ -145,7 +145,7 @@ def test_what_is_missing_has_a_probability_given_what_is_seen(run, tmp_path, cap
     evaluate_main(words)
     line = capsys.readouterr().out.splitlines()[1]
     found = json.loads((tmp_path / "eval-test-K200.json").read_text())["given"]
-    arrays = np.load(tmp_path / "eval-test-K200.npz")
+    arrays = arrays_in(tmp_path / "eval-test-K200.npz")
     assert (found["mask"], found["seen"], found["missing"]) == ("left", 8, 8)
     for missing, seen, whole in (
         ("log_p_missing", "log_p_seen", "log_p"),
@@ -179,7 +179,7 @@ def test_rows_that_lack_values_are_estimated_by_what_is_there(run, tmp_path, cap
     path.write_text("\n".join(",".join([line] * 4) for line in LACKING * 3) + "\n")
     evaluate_main([f"run={run}", "K=100", f"dataset={path}", "split=train", "per_example=true"])
     out, err = capsys.readouterr()
-    arrays = np.load(run / "eval-lacking-train-K100.npz")
+    arrays = arrays_in(run / "eval-lacking-train-K100.npz")
     missing = int((16 - arrays["seen"]).sum())
     assert f"{missing} of 160 values of split=train are missing: the numbers are those of" in err
     assert f"10 rows without {missing} missing values, K=100:  log_p " in out

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 from oracle import exact, states
-from small_run import tiny
+from small_run import arrays_in, tiny
 from tiny_machine import VISIBLE, tiny_machine
 
 import bihm
@@ -91,7 +91,7 @@ def test_the_command_evaluates_a_mixture(command, runs, tmp_path):
     assert "ensemble of 2" in printed
     block = json.loads((tmp_path / "eval-mixture-test-K7.json").read_text())
     assert (block["ensemble"], block["mixture_of"]) == (True, [str(a), str(b)])
-    arrays = np.load(tmp_path / "eval-mixture-test-K7.npz")
+    arrays = arrays_in(tmp_path / "eval-mixture-test-K7.npz")
     for run, log_p in zip(runs, arrays["log_p_each"], strict=True):  # as if each stood alone
         machine = bihm.load(run)
         np.testing.assert_array_equal(log_p, machine.log_p(machine.rows(), 7))
@@ -110,7 +110,7 @@ def test_python_gives_the_numbers_of_the_command(command, runs, tmp_path):
     assert command(f"run={a},{b}", f"out={tmp_path}", "per_example=true", "K=1000")[0] == 0
     mixture = bihm.mixture(a, b)
     found = mixture.log_p(mixture.machines[0].rows())
-    arrays = np.load(tmp_path / "eval-mixture-test-K1000.npz")
+    arrays = arrays_in(tmp_path / "eval-mixture-test-K1000.npz")
     np.testing.assert_array_equal(found, arrays["log_p"])
 
 

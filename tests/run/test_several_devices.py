@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from cases import rare
 from malformed import attempt, check, home
-from small_run import EACH_EPOCH, StopAt, metrics, tiny
+from small_run import EACH_EPOCH, StopAt, arrays_in, metrics, tiny
 
 from bihm.config import differences
 from bihm.errors import ConfigError, Interrupted
@@ -140,7 +140,7 @@ def test_bihm_eval_spreads_too(uninterrupted, tmp_path, capsys):
         out = tmp_path / f"{devices}.json"
         words = [f"run={uninterrupted[0]}", "K=15", "per_example=true", f"out={out}"]
         assert attempt(["bihm-eval", *words, f"devices={devices}"])[0] == 0
-        found.append(dict(np.load(out.with_suffix(".npz"))))
+        found.append(arrays_in(out.with_suffix(".npz")))
     assert found[0].keys() == found[1].keys()
     for name, values in found[0].items():
         np.testing.assert_allclose(found[1][name], values, rtol=FEW_ULPS)
