@@ -26,6 +26,7 @@ def run(words, **environment):
     return done.returncode, done.stderr
 
 
+@pytest.mark.long
 def test_a_card_that_is_not_here_dies_in_one_line(tmp_path, monkeypatch):
     if jax.default_backend() == "gpu":
         pytest.skip("there is one")

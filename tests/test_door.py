@@ -308,6 +308,7 @@ def test_a_call_that_makes_no_sense_is_refused_in_one_line(machine, call, messag
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.long
 def test_training_is_that_of_the_command(uninterrupted, tmp_path, capsys, caplog):
     root = logging.getLogger()
     before = (root.level, list(root.handlers), logging.getLogger("bihm").level)

@@ -47,7 +47,9 @@ def drawn(directory, stem):
         pytest.param(
             ["method=resample", "proposals=100"], "resample", ["ess", "distinct"], marks=LONG
         ),
-        (["method=chain", "sweeps=3", "K=2"], "chain", ["acceptance", "ess"]),
+        pytest.param(
+            ["method=chain", "sweeps=3", "K=2"], "chain", ["acceptance", "ess"], marks=LONG
+        ),
     ],
 )
 def test_every_method_writes_bits_and_a_picture(run, bars, words, method, facts):

@@ -101,6 +101,7 @@ def test_a_mistake_gets_one_line_an_exit_code_and_no_directory(tmp_path, argumen
 REFUSED = ["-m", *TINY, "hydra.sweep.dir=all"]
 
 
+@pytest.mark.long
 def test_a_sweep_reports_its_own_jobs_and_no_others(tmp_path):
     """Refused ones only: nothing is trained. Another sweep's job lies in the folder already."""
     old = tmp_path / "all" / "7"

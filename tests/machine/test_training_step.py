@@ -78,6 +78,7 @@ def start():
     return learner(ChunkPlan(2, 3))[1]
 
 
+@pytest.mark.long
 def test_chunks_need_one_compilation_and_a_new_rate_none(three):
     state, _ = run(three, start(), 3)
     run(three, state, 2, Rates.of(3e-4, 1e-5, 6, 50))

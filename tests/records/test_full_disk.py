@@ -92,7 +92,7 @@ def full(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "n"),
     [
-        ("metrics.jsonl", 3),
+        pytest.param("metrics.jsonl", 3, marks=pytest.mark.long),
         pytest.param("config.yaml", 1, marks=pytest.mark.long),
         pytest.param("tfevents.1", 9, marks=pytest.mark.long),
         pytest.param("results.json", 1, marks=pytest.mark.long),

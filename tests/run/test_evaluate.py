@@ -98,6 +98,7 @@ def test_repeats_are_the_numbers_of_the_seeds_that_follow(run, tmp_path, capsys)
     assert "repeats must be at least 1 and at most 1000" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_several_k_are_one_pass_whose_last_is_that_of_the_largest_alone(run, tmp_path, capsys):
     for name in ("curve", "alone"):
         (tmp_path / name).mkdir()

@@ -56,6 +56,7 @@ RULES_AND_LAYERS = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("devices", "changes"), RULES_AND_LAYERS, ids=str)
 def test_a_gradient_is_that_of_the_whole_batch(devices, changes):
     """Means of n terms, summed otherwise: they differ by at most n roundings of the largest."""

@@ -195,6 +195,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit(tmp_path, monkeypatch, whole, st
     assert without_clock(metrics(tmp_path)) == without_clock(metrics(whole[0]))
 
 
+@pytest.mark.long
 def test_a_run_that_dies_after_an_evaluation_that_it_did_not_save_logs_it_once(
     tmp_path, monkeypatch
 ):
