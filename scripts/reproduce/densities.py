@@ -1,10 +1,9 @@
 """The table of machines of real numbers: Parzen estimates, which no other table's numbers compare with."""
 
 import statistics
-from collections.abc import Iterable
 from typing import Any
 
-from jobs import line
+from jobs import among, of_seeds
 
 HEAD = (
     *("recipe", "Parzen estimate", "of directed samples", "of training rows (anchor)"),
@@ -14,13 +13,9 @@ HEAD = (
 
 
 def estimate(results: list[dict[str, Any]], name: str) -> str:
-    """The mean over seeds +- the standard error of the rows, and in brackets that of the seeds."""
+    """One of the estimates of a split, over seeds."""
     pairs = [found["test"][name] for found in results]
-    means, sems = ([pair[key] for pair in pairs] for key in ("mean", "sem"))
-    text = f"{statistics.mean(means):.1f} +- {statistics.mean(sems):.1f}"
-    if len(means) > 1:
-        text += f" ({statistics.stdev(means) / len(means) ** 0.5:.1f})"
-    return text
+    return of_seeds([pair["mean"] for pair in pairs], [pair["sem"] for pair in pairs], digits=1)
 
 
 def row_of(cell: dict[str, str], runs: list[Any]) -> list[str]:
@@ -42,13 +37,3 @@ def row_of(cell: dict[str, str], runs: list[Any]) -> list[str]:
         among(found["device"] for found in results),
         among(run.commit for run in runs),
     ]
-
-
-def head_lines() -> list[str]:
-    """The first two lines of the table."""
-    return [line(HEAD), line(["---"] * len(HEAD))]
-
-
-def among(values: Iterable[Any]) -> str:
-    """The different ones of some values, in their order."""
-    return ", ".join(dict.fromkeys(map(str, values)))

@@ -15,13 +15,12 @@ import numpy as np
 from jobs import recorded
 
 from bihm import load
-from bihm.data import load as load_dataset
 from bihm.machine.family import silent
+from bihm.machine.likelihood import mean_and_sem
 from bihm.machine.parzen import choose_sigma, parzen_log_p
 from bihm.records.run_files import write_json
 from bihm.run import targetprop_tiles as tiles
 from bihm.run.build import make_keys
-from bihm.run.parzen import levels
 from bihm.run.targetprop import TargetProp
 
 SAMPLES = 10_000
@@ -31,6 +30,10 @@ def numbers(text: str) -> list[float]:
     return [float(word) for word in text.split(",")]
 
 
+def whole_numbers(text: str) -> list[int]:
+    return [int(word) for word in text.split(",")]
+
+
 def main() -> None:
     """Estimate, print and record."""
     parser = argparse.ArgumentParser(
@@ -38,13 +41,17 @@ def main() -> None:
     )
     parser.add_argument("run", type=Path)
     parser.add_argument("--variances", type=numbers, default=[4.0, 9.0, 16.0, 25.0])
-    parser.add_argument("--rounds", type=numbers, default=[1.0, 2.0, 3.0])
+    parser.add_argument("--rounds", type=whole_numbers, default=[1, 2, 3])
     parser.add_argument("--alphas", type=numbers, default=[0.3])
     parser.add_argument("--record", type=Path, default=Path("how_to_sample.json"))
     words = parser.parse_args()
     machine = load(words.run)
-    family, dataset = TargetProp(machine.config), load_dataset(str(machine.config.dataset.name))
-    rows, key = levels(dataset.valid, dataset.grey), make_keys(machine.config.seed).valid
+    if not isinstance(machine.family, TargetProp):
+        raise SystemExit(
+            f"{words.run} is of model={machine.config.model.name}; needed is targetprop"
+        )
+    rows, key = machine.rows("valid"), make_keys(machine.config.seed).valid
+    inference = machine.family.sampling
     found = recorded(words.record)["tried"] if words.record.is_file() else []
     known = {(one["top_variance"], one["rounds"], one["sample_alpha"]) for one in found}
     for setting in itertools.product(words.variances, words.rounds, words.alphas):
@@ -53,15 +60,14 @@ def main() -> None:
         variance, rounds, alpha = setting
         samples = tiles.generate(
             key, machine.structure, machine.params, SAMPLES, silent,
-            variance=variance, rounds=int(rounds), how=family.sampling._replace(alpha=alpha),
+            variance=variance, rounds=rounds, how=inference._replace(alpha=alpha),
         )  # fmt: skip
         sigma, _ = choose_sigma(rows, samples)
-        values = parzen_log_p(rows, samples, np.array([sigma]))[0]
+        mean, sem = mean_and_sem(parzen_log_p(rows, samples, np.array([sigma]))[0])
         one = {
-            "top_variance": variance, "rounds": int(rounds), "sample_alpha": alpha,
+            "top_variance": variance, "rounds": rounds, "sample_alpha": alpha,
             "sigma": round(sigma, 4),
-            "valid_parzen": round(float(values.mean()), 2),
-            "sem": round(float(values.std(ddof=1) / len(values) ** 0.5), 2),
+            "valid_parzen": round(mean, 2), "sem": round(sem, 2),
         }  # fmt: skip
         print(one, flush=True)
         found = sorted([*found, one], key=lambda each: each["valid_parzen"])

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import threading
@@ -124,6 +125,19 @@ def recorded(file: Path) -> dict[str, Any]:
     """A JSON file of ours beside the scripts."""
     content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return content
+
+
+def of_seeds(means: list[float], sems: list[float], digits: int) -> str:
+    """The mean over seeds +- the standard error of the rows, and in brackets that of the seeds."""
+    text = f"{statistics.mean(means):.{digits}f} +- {statistics.mean(sems):.{digits}f}"
+    if len(means) > 1:
+        text += f" ({statistics.stdev(means) / len(means) ** 0.5:.{digits}f})"
+    return text
+
+
+def among(values: Iterable[Any]) -> str:
+    """The different ones of some values, in their order."""
+    return ", ".join(dict.fromkeys(map(str, values)))
 
 
 def line(cells: Iterable[str]) -> str:

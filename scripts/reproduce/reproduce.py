@@ -23,8 +23,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import densities
-from densities import among
-from jobs import MADE_BY, RESULTS, ROOT, Job, Runner, is_finished, line, made_by, recorded, replace
+from jobs import (
+    MADE_BY,
+    RESULTS,
+    ROOT,
+    Job,
+    Runner,
+    among,
+    is_finished,
+    line,
+    made_by,
+    of_seeds,
+    recorded,
+    replace,
+)
 
 from bihm.cli import evaluate
 from bihm.config import load
@@ -61,17 +73,13 @@ def finished_runs(folder: Path, recipe: str) -> list[Run]:
 
 
 def negative(runs: list[Run], name: str) -> str:
-    """-log p: the mean over seeds +- the standard error of the rows, and in brackets that of the seeds."""
+    """-log p, over seeds."""
     pairs = [run.results["test"][name] for run in runs if name in run.results["test"]]
     if not pairs:
         return "-"
-    means = [pair["mean"] for pair in pairs]
-    rows = statistics.mean(pair["sem"] for pair in pairs)
-    digits = 3 if rows < 0.01 else 2
-    text = f"{-statistics.mean(means):.{digits}f} +- {rows:.{digits}f}"
-    if len(means) > 1:
-        text += f" ({statistics.stdev(means) / len(means) ** 0.5:.{digits}f})"
-    return text
+    sems = [pair["sem"] for pair in pairs]
+    digits = 3 if statistics.mean(sems) < 0.01 else 2
+    return of_seeds([-pair["mean"] for pair in pairs], sems, digits)
 
 
 def two_log_z(runs: list[Run]) -> str:
@@ -136,11 +144,10 @@ def mixture_row(cell: dict[str, str], block: dict[str, Any]) -> list[str]:
 def table_of(table: dict[str, Any], folders: list[Path]) -> str:
     """A table in Markdown, with the source of what is published above it."""
     of_densities = table.get("score") == "parzen"
-    head = densities.head_lines() if of_densities else [line(HEAD), line(["---"] * len(HEAD))]
-    lines = [f"Published: {table['source']}.", "", *head]
+    head, row = (densities.HEAD, densities.row_of) if of_densities else (HEAD, row_of)
+    lines = [f"Published: {table['source']}.", "", line(head), line(["---"] * len(head))]
     for cell in table["cells"]:
         found = [finished_runs(folder, cell["recipe"]) for folder in folders]
-        row = densities.row_of if of_densities else row_of
         lines.append(line(row(cell, next(filter(None, found), []))))
         for folder in folders:
             if (file := mixture_file(folder, cell["recipe"])).is_file():

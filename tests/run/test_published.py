@@ -91,6 +91,13 @@ def test_what_is_published_is_small_and_whole():
 
 
 @pytest.mark.data
+@pytest.mark.parametrize("run", [run for run in RUNS if run.name == "bihm_darn_dna-seed0"])
+def test_one_published_number_is_made_again(run):
+    needs_data(run)
+    again(run)
+
+
+@pytest.mark.data
 @pytest.mark.long
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
 def test_every_published_number_is_made_again(run):
