@@ -9,6 +9,7 @@ from bihm.errors import ConfigError
 TARGETPROP = "targetprop"
 # The keys `model.*` of target propagation, with what each of them is when a configuration leaves it out.
 TARGETPROP_OPTIONS: dict[str, Any] = {
+    "weights": "orthogonal",
     "N": 15,
     "delta": 0.1,
     "alpha": 0.001,
@@ -22,6 +23,7 @@ TARGETPROP_OPTIONS: dict[str, Any] = {
     "rounds": 3,
     "top_variance": 4.0,
 }
+INITIAL_WEIGHTS = ("orthogonal", "glorot", "authors")
 DEPTHS = {TARGETPROP: 2}  # where a command names none
 PARZEN = ("eval.parzen_samples", "eval.final_parzen_samples")
 OF_BITS = (

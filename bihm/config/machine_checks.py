@@ -10,7 +10,7 @@ from bihm.config.checks import (
     require_one_of,
     require_whole,
 )
-from bihm.config.families import TARGETPROP, TARGETPROP_OPTIONS
+from bihm.config.families import INITIAL_WEIGHTS, TARGETPROP, TARGETPROP_OPTIONS
 from bihm.config.schema import Config, SideConfig
 from bihm.errors import ConfigError
 from bihm.machine.layers import LAYERS
@@ -42,7 +42,9 @@ def _check_model(config: Config) -> None:
     if config.model.q_update is not None:
         require_one_of("model.q_update", config.model.q_update, ("wake", "sleep", "both"))
     require_whole("model.sleep_batch_size", config.model.sleep_batch_size)
-    for option in TARGETPROP_OPTIONS:
+    if config.model.weights is not None:
+        require_one_of("model.weights", config.model.weights, INITIAL_WEIGHTS)
+    for option in (own for own in TARGETPROP_OPTIONS if own != "weights"):
         value = options[option]
         if isinstance(value, int) and not isinstance(value, float):
             require_whole(f"model.{option}", value, least=0, most=MOST_STEPS)

@@ -24,6 +24,7 @@ class ModelConfig:
     q_update: str | None = None
     sleep_batch_size: int | None = None
     # Of target propagation:
+    weights: str | None = None
     N: int | None = None
     delta: float | None = None
     alpha: float | None = None

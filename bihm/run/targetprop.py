@@ -47,6 +47,7 @@ class TargetProp:
         own = {k: getattr(config.model, k) for k in TARGETPROP_OPTIONS}
         given = {k: v for k, v in own.items() if v is not None}
         options = TARGETPROP_OPTIONS | given
+        self.weights = options["weights"]
         self.inference = Inference(*(options[k] for k in ("N", "delta", "alpha", "langevin")))
         self.sampling = Inference(*(options[f"sample_{k}"] for k in ("N", "delta", "alpha")))
         self.noise = Noise(options["noise_x"], options["noise_h"], options["spikes"])
@@ -78,7 +79,8 @@ class TargetProp:
         assert config.dataset.n_features is not None
         rng = np.random.default_rng(config.seed)
         units = paper_units(len(config.layers))
-        return TargetPropMachine(rng, config.dataset.n_features, config.layers, units)
+        features = config.dataset.n_features
+        return TargetPropMachine(rng, features, config.layers, units, self.weights)
 
     def loss(self, K: int) -> Loss:
         del K

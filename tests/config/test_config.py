@@ -294,6 +294,7 @@ LIMITS = {
     "model.N=-1": "model.N must be at least 0",
     "model.rounds=100000": "model.rounds must be at most 10000",
     "model.alpha=nan": "model.alpha must be a finite number >= 0",
+    "model.weights=small": "model.weights must be one of orthogonal, glorot, authors",
     "model.sleep_batch_size=3": "model.sleep_batch_size belongs to model=rws or wake_sleep",
     "optim.phases=[{K: 3}]": "optim.phases: K has no meaning",
 }

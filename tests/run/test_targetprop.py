@@ -213,3 +213,13 @@ def test_grey_levels_are_taken_as_they_are_and_bits_as_zero_and_one():
     ):
         np.testing.assert_allclose(see(rows, True), [[0, 0.2, 1]], rtol=1e-6)
         np.testing.assert_array_equal(see(rows[:, :1] + 1, False), [[1]])
+
+
+def test_a_configuration_says_how_the_weights_start():
+    def largest(**model):
+        return float(abs(make_run(small(**model)).family.machine(None).f[0].w[...]).max())
+
+    bound = (6 / (16 + 6)) ** 0.5
+    assert 0.9 * bound < largest(weights="glorot") <= bound
+    assert 0.9 * bound / 16 < largest(weights="authors") <= bound / 16
+    assert largest() == largest(weights="orthogonal") != largest(weights="glorot")

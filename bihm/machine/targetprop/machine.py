@@ -19,6 +19,7 @@ from jaxtyping import Bool
 from bihm.kernels.numerics import on_device
 from bihm.kernels.products import affine, affine_of_bits
 from bihm.kernels.spread import own_draw
+from bihm.machine.layers.conditional import Init, initial_weights
 from bihm.machine.layers.order import Given
 from bihm.machine.machine import Params, Structure, merge
 from bihm.types import Array, Float, PRNGKey
@@ -43,8 +44,14 @@ class Inference(NamedTuple):
 class Map(nnx.Module):
     """phi(a W + b), one row for each leading index of a."""
 
-    def __init__(self, rng: np.random.Generator, n_inputs: int, n_units: int, unit: str):
-        self.w = nnx.Param(on_device(_orthogonal(rng, n_inputs, n_units)))
+    def __init__(
+        self, rng: np.random.Generator, n_inputs: int, n_units: int, unit: str, weights: str
+    ):
+        if weights == "orthogonal":
+            w = on_device(_orthogonal(rng, n_inputs, n_units))
+        else:
+            w = initial_weights(rng, n_inputs, n_units, Init(weights))
+        self.w = nnx.Param(w)
         self.b = nnx.Param(on_device(np.zeros(n_units)))
         self.unit = unit
 
@@ -72,13 +79,19 @@ class TargetPropMachine(nnx.Module):
     """
 
     def __init__(
-        self, rng: np.random.Generator, n_visible: int, sizes: Sequence[int], units: Sequence[str]
+        self,
+        rng: np.random.Generator,
+        n_visible: int,
+        sizes: Sequence[int],
+        units: Sequence[str],
+        weights: str = "orthogonal",
     ):
-        """`units` are phi_0 .. phi_L, one more than `sizes`."""
+        """`units` are phi_0 .. phi_L, one more than `sizes`; `weights`: orthogonal, glorot or authors."""
         widths = [n_visible, *sizes]
         pairs = range(1, len(widths))
-        self.f = nnx.List([Map(rng, widths[i - 1], widths[i], units[i]) for i in pairs])
-        self.g = nnx.List([Map(rng, widths[i], widths[i - 1], units[i - 1]) for i in pairs])
+        up = [Map(rng, widths[i - 1], widths[i], units[i], weights) for i in pairs]
+        down = [Map(rng, widths[i], widths[i - 1], units[i - 1], weights) for i in pairs]
+        self.f, self.g = nnx.List(up), nnx.List(down)
         self.top_mean = Given(on_device(np.full(sizes[-1], 0.5)))
         self.top_variance = Given(on_device(np.ones(sizes[-1])))
 

@@ -368,6 +368,17 @@ def test_the_first_weights_are_orthogonal():
     assert [m.unit for m in machine.g] == ["logistic", "softplus"]
 
 
+@pytest.mark.parametrize("weights", ["glorot", "authors"])
+def test_the_first_weights_may_be_those_of_the_other_models(weights):
+    sizes = [70, 60]  # many numbers, so that the largest lies close to the bound
+    machine = TargetPropMachine(np.random.default_rng(0), 80, sizes, paper_units(2), weights)
+    for one in [*machine.f, *machine.g]:
+        inputs, units = one.w.shape
+        bound = (6 / (inputs + units)) ** 0.5 / (inputs if weights == "authors" else 1)
+        assert 0.99 * bound < np.abs(one.w[...]).max() <= bound
+        assert not np.asarray(one.b[...]).any()
+
+
 def products_of(jaxpr):
     """Multiply-adds of all matrix products, those of a loop's body as often as it runs."""
     total = 0
