@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from bihm.config.schema import Config, flatten
+from bihm.config.schema import Config, ModelConfig, flatten
 from bihm.errors import ConfigError
 
 TARGETPROP = "targetprop"
@@ -32,6 +32,21 @@ OF_BITS = (
     *("init.weights", "init.bias", "init.visible_bias"),
     *("eval.K", "eval.final_K", "eval.z_outer", "eval.final_z_outer", "eval.z_inner"),
 )
+
+
+def options_of(model: ModelConfig) -> dict[str, Any]:
+    """What target propagation runs with: its keys, at their defaults where a configuration has none."""
+    own = {key: getattr(model, key) for key in TARGETPROP_OPTIONS}
+    return TARGETPROP_OPTIONS | {key: value for key, value in own.items() if value is not None}
+
+
+def settled(config: Config) -> dict[str, Any]:
+    """The keys `model.*` of target propagation, no default left out; of another model nothing.
+
+    What an earlier version saved lacks the keys that came later, and is still the configuration of its run.
+    """
+    own = options_of(config.model) if config.model.name == TARGETPROP else {}
+    return {f"model.{key}": value for key, value in own.items()}
 
 
 def strangers(config: Config) -> tuple[str, ...]:

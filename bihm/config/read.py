@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bihm.config.checks import check, check_depth, check_flat
 from bihm.config.explain import explain
-from bihm.config.families import check_strangers
+from bihm.config.families import check_strangers, settled
 from bihm.config.schema import Config, flatten
 from bihm.errors import ConfigError
 
@@ -111,7 +111,8 @@ def differences(saved: Config, wanted: Config) -> list[str]:
     """
     free = ("devices", "max_seconds", "checkpoint.every_seconds", "epochs", "stop.patience")
     before, after = (
-        flatten(config) | {"optim.phases": _unlimited(config)} for config in (saved, wanted)
+        flatten(config) | settled(config) | {"optim.phases": _unlimited(config)}
+        for config in (saved, wanted)
     )
     return [
         f"{key} was {before.get(key)}, now {after.get(key)}"

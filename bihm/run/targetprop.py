@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bihm.config import Config
-from bihm.config.families import TARGETPROP_OPTIONS
+from bihm.config.families import options_of
 from bihm.errors import DataError
 from bihm.kernels.spread import local, mesh_of, replicate
 from bihm.machine.family import Distributions, Image, Keys, Limit, Loss, Report, silent
@@ -44,9 +44,7 @@ class TargetProp:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        own = {k: getattr(config.model, k) for k in TARGETPROP_OPTIONS}
-        given = {k: v for k, v in own.items() if v is not None}
-        options = TARGETPROP_OPTIONS | given
+        options = options_of(config.model)
         self.weights = options["weights"]
         self.inference = Inference(*(options[k] for k in ("N", "delta", "alpha", "langevin")))
         self.sampling = Inference(*(options[f"sample_{k}"] for k in ("N", "delta", "alpha")))

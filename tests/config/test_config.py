@@ -290,6 +290,18 @@ def test_target_propagation_has_limits_and_a_depth_of_its_own():
         read("model=targetprop", "depth=3", "layers=[20,10]")
 
 
+def test_a_configuration_from_before_a_key_was_there_is_still_that_of_its_run(tmp_path):
+    config = read("model=targetprop", "model.N=3")
+    lines = schema.to_yaml(config).splitlines(keepends=True)
+    kept = [line for line in lines if "weights: orthogonal" not in line and "rounds:" not in line]
+    assert len(lines) - len(kept) == 2
+    (tmp_path / "config.yaml").write_text("".join(kept))
+    assert schema.differences(schema.load(tmp_path / "config.yaml"), config) == []
+    other = read("model=targetprop", "model.N=3", "model.weights=glorot")
+    told = schema.differences(schema.load(tmp_path / "config.yaml"), other)
+    assert told == ["model.weights was orthogonal, now glorot"]
+
+
 LIMITS = {
     "model.N=-1": "model.N must be at least 0",
     "model.rounds=100000": "model.rounds must be at most 10000",
