@@ -7,7 +7,8 @@ a failure of power) goes on where it was, by the same command. Without names it 
 `published.json` beside this file, which holds the published number of the same method and the best of any,
 with their sources. With `--mixtures` the seeds of each recipe are also evaluated as one model, weights
 fitted on valid: an ensemble. With `--publish` finished runs are put where git keeps them: weights,
-configuration and results, for `bihm-eval run=outputs/published/RECIPE-seedN`.
+configuration and results, for `bihm-eval run=outputs/published/RECIPE-seedN`; with `--weights-of 0` the
+weights of that seed alone, as git keeps no more than 20 MB.
 
 Then the tables between the markers of RESULTS.md are written anew, from the `results.json` and
 `config.yaml` of finished runs alone, those of FOLDER first, then those that git keeps. A recipe without a
@@ -15,6 +16,7 @@ run is said to have none; a table without any stays as it is.
 """
 
 import argparse
+import itertools
 import os
 import shutil
 import statistics
@@ -184,16 +186,20 @@ def mix(folder: Path, recipe: str, seeds: list[int], K: int) -> None:
     evaluate.main(words)
 
 
-def publish(run: Path) -> None:
-    """Put what makes a run's numbers again where git keeps it: a run directory without checkpoints."""
+def publish(run: Path, kept: Path = KEPT, *, weights: bool = True) -> None:
+    """Put what makes a run's numbers again where git keeps it: a run directory without checkpoints.
+
+    Without its weights a run is only where the tables read its numbers.
+    """
     from bihm.run.load import export
 
-    into = KEPT / run.name
+    into = kept / run.name
     into.mkdir(parents=True, exist_ok=True)
     for name in ("config.yaml", "results.json", "status.json", MADE_BY):
         shutil.copyfile(run / name, into / name)
     (into / ".checkpointed").touch()  # so that bihm-train does not take it for a run without a past
-    export(run, str(into / "weights.safetensors"))
+    if weights:
+        export(run, str(into / "weights.safetensors"))
 
 
 def main() -> None:
@@ -209,6 +215,7 @@ def main() -> None:
     parser.add_argument("--mixtures", action="store_true")
     parser.add_argument("--mixture-K", type=int, default=1000)
     parser.add_argument("--publish", action="store_true")
+    parser.add_argument("--weights-of", help="seeds whose weights are published; all, by default")
     parser.add_argument("--no-runs", action="store_true", help="only write the tables")
     parser.add_argument("--published", type=Path, default=PUBLISHED)
     parser.add_argument("--results", type=Path, default=RESULTS)
@@ -228,10 +235,11 @@ def main() -> None:
         )
     for recipe in recipes if words.mixtures else []:
         mix(words.folder, recipe, seeds, words.mixture_K)
-    if words.publish:
-        for run in (words.folder / f"{recipe}-seed{s}" for recipe in recipes for s in seeds):
-            if is_finished(run):
-                publish(run)
+    heavy = seeds if words.weights_of is None else [int(s) for s in words.weights_of.split(",")]
+    for recipe, seed in itertools.product(recipes if words.publish else [], seeds):
+        run = words.folder / f"{recipe}-seed{seed}"
+        if is_finished(run):
+            publish(run, weights=seed in heavy)
     written = write_tables(words.results, tables, [words.folder, KEPT])
     print(f"{words.results}: {', '.join(written) or 'no markers of any table'}")
     if failed:

@@ -107,6 +107,19 @@ def test_an_ensemble_is_marked_as_one(document, uninterrupted, tmp_path):
     assert len(row) == len(reproduce.HEAD)
 
 
+def test_a_run_is_published_with_its_weights_or_for_its_numbers_alone(
+    document, uninterrupted, tmp_path
+):
+    for seed in (0, 1):
+        run = made_up(tmp_path / "runs", uninterrupted[0], seed, -7.0)
+        reproduce.publish(run, tmp_path / "kept", weights=seed == 0)
+    assert reproduce.write_tables(document, TABLES, [tmp_path / "kept"]) == ["one"]
+    assert rows(document)[0][1] == "7.00 +- 0.25 (0.00)"  # of two seeds
+    names = {path.parent.name for path in (tmp_path / "kept").rglob("weights.safetensors")}
+    assert names == {f"{RECIPE}-seed0"}
+    assert not [path for path in (tmp_path / "kept").rglob("*") if path.name == "checkpoints"]
+
+
 def test_densities_have_a_table_of_their_own(document, uninterrupted, tmp_path):
     cell = {"recipe": RECIPE, "published": "236", "published_directed": "126"}
     cells = [cell, cell | {"recipe": "rws_web"}]
