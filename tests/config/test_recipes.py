@@ -37,6 +37,7 @@ def cells():
         yield f"bihm_{name}", "bihm", name, bihm, "sbn"
         yield f"rws_{name}", "rws", name, rws, "sbn"
         yield f"bihm_darn_{name}", "bihm", name, DARN.get(name, bihm), "darn"
+    yield "bihm_shallow_dna", "bihm", "dna", UCI["dna"][1], "sbn"
     for name, sizes in DENSITY.items():
         yield f"bihm_{name}", "bihm", name, sizes, "sbn"
         yield f"bihm_darn_{name}", "bihm", name, sizes, "darn"
