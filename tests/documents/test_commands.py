@@ -49,6 +49,7 @@ SCRIPTS_BEGUN = {
     "BIHM_DATA=DATA ./scripts/run scripts/reproduce/strength_of_q.sh FOLDER": "epoch",
     "BIHM_DATA=DATA ./scripts/run python scripts/reproduce/reproduce.py FOLDER": "begin",
     "BIHM_DATA=DATA ./scripts/run python scripts/reproduce/search.py FOLDER": "begin",
+    "BIHM_DATA=DATA ./scripts/run python scripts/reproduce/depth.py FOLDER": "epoch",
     "BIHM_DATA=DATA ./scripts/run scripts/benchmark/bf16.sh FOLDER": "epoch",
     "./scripts/run python scripts/faults/mutants.py --minutes 2 --modules machine/rules.py": "",
 }
