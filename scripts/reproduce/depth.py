@@ -41,7 +41,7 @@ def command(folder: Path) -> list[str]:
     """The words of the multirun."""
     swept = {"dataset": DATASETS, "model": RULES, "depth": DEPTHS}
     words = [f"{key}={','.join(map(str, values))}" for key, values in swept.items()]
-    return ["bihm-train", "-m", *words, *SHARED, f"hydra.sweep.dir={folder}"]
+    return ["bihm-train", "-m", *words, *SHARED, f"hydra.sweep.dir={folder.resolve()}"]
 
 
 def read(folder: Path) -> Runs:

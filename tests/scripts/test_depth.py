@@ -66,6 +66,7 @@ def test_what_has_not_ended_does_not_count(small_study, uninterrupted, tmp_path)
 def test_the_runs_are_one_multirun_and_tell_no_depth_by_another_rate():
     words = depth.command(Path("runs"))
     assert words[:2] == ["bihm-train", "-m"]
+    assert words[-1] == f"hydra.sweep.dir={Path('runs').resolve()}"  # it starts elsewhere
     swept = [word.split("=") for word in words[2:-1] if "," in word]
     assert [key for key, _ in swept] == ["dataset", "model", "depth", "seed"]
     first = [f"{key}={values.split(',')[-1]}" for key, values in swept]
