@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-from jobs import RESULTS, ROOT, is_finished, line, replace
+from jobs import RESULTS, ROOT, is_finished, line, replace, seeds_error
 from matplotlib.figure import Figure
+from summarise import mean_and_sem
 
 from bihm.config import load
 from bihm.records.run_files import read_json
@@ -55,19 +56,6 @@ def read(folder: Path) -> Runs:
     return dict(found)
 
 
-def over_seeds(values: list[float], digits: int = 2) -> str:
-    """Mean +- standard error over the seeds."""
-    if not values:
-        return "-"
-    mean = f"{statistics.mean(values):.{digits}f}"
-    return f"{mean} +- {error_of(values):.{digits}f}" if len(values) > 1 else mean
-
-
-def error_of(values: list[float]) -> float:
-    """Standard error of the mean over seeds; of one seed none is known."""
-    return statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
-
-
 def losses(runs: list[dict[str, Any]], name: str = "log_p") -> list[float]:
     """-log p of each seed, nats a row."""
     return [-run[name]["mean"] for run in runs if name in run]
@@ -87,8 +75,8 @@ def table_of(found: Runs) -> str:
     for dataset in DATASETS:
         for depth in DEPTHS:
             bihm, rws, sleep = (found.get((dataset, rule, depth), []) for rule in RULES)
-            cells = [over_seeds(losses(bihm)), over_seeds(losses(bihm, "log_p_star"))]
-            cells += [over_seeds(losses(rws)), over_seeds(losses(sleep))]
+            cells = [mean_and_sem(losses(bihm), 2), mean_and_sem(losses(bihm, "log_p_star"), 2)]
+            cells += [mean_and_sem(losses(rws), 2), mean_and_sem(losses(sleep), 2)]
             cells += [percent(bihm, "ess_p"), percent(bihm, "ess_p_star")]
             cells += [percent(rws, "ess_p"), percent(sleep, "ess_p")]
             seeds = sorted({len(runs) for runs in (bihm, rws, sleep)})
@@ -110,7 +98,7 @@ def draw(found: Runs, file: Path) -> None:
                 axes.errorbar(
                     depths,
                     [statistics.mean(one) for one in values],
-                    [error_of(one) for one in values],
+                    [seeds_error(one) for one in values],
                     color=COLOURS[rule], marker="o", markersize=4, capsize=3, label=rule,
                 )  # fmt: skip
             axes.set_title(dataset)

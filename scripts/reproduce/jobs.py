@@ -127,11 +127,16 @@ def recorded(file: Path) -> dict[str, Any]:
     return content
 
 
+def seeds_error(values: list[float]) -> float:
+    """The standard error of a mean over seeds; of one seed none is known, and it is 0."""
+    return statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
+
+
 def of_seeds(means: list[float], sems: list[float], digits: int) -> str:
     """The mean over seeds +- the standard error of the rows, and in brackets that of the seeds."""
     text = f"{statistics.mean(means):.{digits}f} +- {statistics.mean(sems):.{digits}f}"
     if len(means) > 1:
-        text += f" ({statistics.stdev(means) / len(means) ** 0.5:.{digits}f})"
+        text += f" ({seeds_error(means):.{digits}f})"
     return text
 
 

@@ -11,6 +11,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from jobs import seeds_error
+
 from bihm.config import Config, flatten, load
 from bihm.records.run_files import read_json
 
@@ -28,14 +30,12 @@ def runs(folder: Path, split: str) -> list[tuple[dict[str, Any], dict[str, float
     return found
 
 
-def mean_and_sem(values: list[float]) -> str:
+def mean_and_sem(values: list[float], digits: int = 3) -> str:
     """Over seeds; one seed has no error."""
     if not values:
         return "-"
-    mean = statistics.mean(values)
-    if len(values) == 1:
-        return f"{mean:.3f}"
-    return f"{mean:.3f} +- {statistics.stdev(values) / len(values) ** 0.5:.3f}"
+    mean = f"{statistics.mean(values):.{digits}f}"
+    return f"{mean} +- {seeds_error(values):.{digits}f}" if len(values) > 1 else mean
 
 
 def main() -> None:

@@ -89,7 +89,9 @@ def test_what_is_published_is_small_and_whole():
     assert sum(path.stat().st_size for path in KEPT.rglob("*") if path.is_file()) < 20e6
     for run in ALL:
         assert all((run / name).is_file() for name in (*FILES, "made_by.json")), run
-        assert run.name[:-1] + "0" in [one.name for one in RUNS]  # of each recipe one machine
+        assert run.name.rpartition("-")[0] + "-seed0" in [
+            one.name for one in RUNS
+        ]  # of each recipe one machine
     for run in RUNS:
         results = json.loads((run / "results.json").read_text())
         assert read_run(run).parameters == results["parameters"]
