@@ -19,7 +19,14 @@ UCI = {  # Bornschein et al. 2016, Table 2: latent layers of BiHM and of RWS, da
     "web": ([650, 580, 70, 30, 10], [300, 50, 10]),
 }
 # With an autoregressive bottom: sizes that a search has chosen; else those of BiHM.
-DARN = {"adult": [50], "connect4": [300], "dna": [20], "mushrooms": [100]}
+DARN = {
+    "adult": [50],
+    "connect4": [300],
+    "dna": [20],
+    "mushrooms": [100],
+    "ocr_letters": [300],
+    "web": [200],
+}
 DENSITY = {  # sizes of ours: no machine of the three rules is published on these
     "nltcs": [50, 30, 10],
     "plants": [150, 80, 40, 15],
