@@ -6,9 +6,10 @@ What is tried stands in `searches.json` beside this file: for each set the words
 a list of settings, each a list of more words for bihm-train; `score` is the number that chooses, log_p
 where nothing else is said. Every run has seed 0 and goes to FOLDER/SET/SETTING; finished ones are not done
 again, interrupted ones go on. The record goes to `configs/experiment/searches/SET.json`: the estimate of
-every setting on valid with its standard error, best first; RESULTS.md has them all in one table, those by a
-density (the Parzen estimate of target propagation) in another, between its markers. Test rows are estimated
-by every run of bihm-train; nothing here reads those numbers.
+every setting on valid with its standard error, best first; what it said before of runs that FOLDER lacks
+stays in it. RESULTS.md has all records in one table, those by a density (the Parzen estimate of target
+propagation) in another, between its markers. Test rows are estimated by every run of bihm-train; nothing
+here reads those numbers.
 """
 
 import argparse
@@ -49,16 +50,28 @@ def score_of(plan: dict[str, Any]) -> str:
     return str(plan.get("score", "log_p"))
 
 
-def record(folder: Path, name: str, plan: dict[str, Any]) -> dict[str, Any]:
-    """What was tried and what it gave on valid, best first; then what broke, and what was not run."""
+def record(
+    folder: Path, name: str, plan: dict[str, Any], before: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """What was tried and what it gave on valid, best first; then what broke, and what was not run.
+
+    Of a setting whose run is not in the folder stays what an earlier record says, made with the same words.
+    """
     tried, broke, left = [], [], []
     score = score_of(plan)
+    known = before if before and before["words"] == plan["words"] else {}
     for setting, job in zip(plan["settings"], jobs_of(folder, name, plan), strict=True):
         if reason := broken(job.directory):
             broke.append({"setting": setting, "reason": reason})
             continue
         if not is_finished(job.directory):
-            left.append(setting)
+            old, odd = (
+                [entry for entry in known.get(kind, []) if entry["setting"] == setting]
+                for kind in ("tried", "broke")
+            )
+            tried += old
+            broke += odd
+            left += [] if old or odd else [setting]
             continue
         results = read_json(job.directory / "results.json")
         train, valid = results["train"], results["valid"]
@@ -144,8 +157,9 @@ def main() -> None:
         Runner(words.jobs).run(jobs)
     words.records.mkdir(exist_ok=True)
     for name, plan in chosen.items():
-        found = record(words.folder, name, plan)
-        write_json(words.records / f"{name}.json", found)
+        file = words.records / f"{name}.json"
+        found = record(words.folder, name, plan, recorded(file) if file.is_file() else None)
+        write_json(file, found)
         for entry in found["tried"]:
             shown = f"{entry['valid_' + score_of(found)]:10.3f} +- {entry['sem']:.3f}"
             print(f"{name:12s} {shown}  {' '.join(entry['setting'])}")

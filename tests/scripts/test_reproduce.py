@@ -175,6 +175,12 @@ def test_a_search_reads_valid_alone_and_puts_the_best_first(uninterrupted, tmp_p
     (last, row) = search.table_of([found], "log_p").splitlines()[-1:-3:-1]
     assert last.startswith("| bars | `K=9` | not run |")
     assert row.startswith("| bars | `optim.lr=9` | train/loss is nan at step 3 |")
+    # What a record says of runs that are gone stays, as long as it is about the same words.
+    shutil.rmtree(tmp_path / "bars")
+    assert search.record(tmp_path, "bars", plan, found) == found
+    assert search.record(tmp_path, "bars", plan)["not_run"] == settings
+    other = plan | {"words": ["dataset=bars", "K=2"]}
+    assert search.record(tmp_path, "bars", other, found)["not_run"] == settings
 
 
 def test_a_search_may_compare_densities_which_have_a_table_of_their_own(uninterrupted, tmp_path):
