@@ -57,7 +57,7 @@ def record(
 
     Of a setting whose run is not in the folder stays what an earlier record says, made with the same words.
     """
-    tried, broke, left = [], [], []
+    tried, broke = [], []
     score = score_of(plan)
     known = before if before and before["words"] == plan["words"] else {}
     for setting, job in zip(plan["settings"], jobs_of(folder, name, plan), strict=True):
@@ -65,13 +65,8 @@ def record(
             broke.append({"setting": setting, "reason": reason})
             continue
         if not is_finished(job.directory):
-            old, odd = (
-                [entry for entry in known.get(kind, []) if entry["setting"] == setting]
-                for kind in ("tried", "broke")
-            )
-            tried += old
-            broke += odd
-            left += [] if old or odd else [setting]
+            tried += [entry for entry in known.get("tried", []) if entry["setting"] == setting]
+            broke += [entry for entry in known.get("broke", []) if entry["setting"] == setting]
             continue
         results = read_json(job.directory / "results.json")
         train, valid = results["train"], results["valid"]
@@ -93,6 +88,8 @@ def record(
     head = {"set": name, "words": plan["words"], "seed": 0, "score": score, "split": "valid"}
     if score == "log_p":
         head["K"] = FINAL_K
+    done = [entry["setting"] for entry in tried + broke]
+    left = [setting for setting in plan["settings"] if setting not in done]
     return {**head, "tried": tried, "broke": broke, "not_run": left}
 
 
