@@ -14,8 +14,10 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[2] / "scripts" / "reproduce"))
 import jobs
+import levels
 import reproduce
 import search
+import tables
 
 import bihm
 
@@ -62,13 +64,13 @@ def test_a_table_says_what_finished_runs_say_and_nothing_else(document, uninterr
     for seed, log_p in ((0, -7.0), (1, -8.0), (2, -7.5)):
         made_up(tmp_path, uninterrupted[0], seed, log_p)
     (tmp_path / f"{RECIPE}-seed2" / "status.json").write_text('{"status": "interrupted"}')
-    assert reproduce.write_tables(document, TABLES, [tmp_path]) == ["one"]
+    assert tables.write_tables(document, TABLES, [tmp_path]) == ["one"]
     text = document.read_text()
     assert text.startswith("# Title\n\n<!-- one -->\nPublished: A paper.\n")
     assert text.endswith("<!-- end of one -->\n\nafter\n")
     assert "old" not in text
     ours, none = rows(document)
-    named = dict(zip(reproduce.HEAD, ours, strict=True))
+    named = dict(zip(tables.HEAD, ours, strict=True))
     assert named["-log p"] == "7.50 +- 0.25 (0.50)"  # of two seeds: 7 and 8
     assert named["2 log Z [95 %]"] == "-0.500 [-1.700, -0.300]"
     assert named["published (method)"] == "5.5 (BiHM)"
@@ -81,7 +83,7 @@ def test_a_table_says_what_finished_runs_say_and_nothing_else(document, uninterr
     assert none[:2] == ["`rws_web`", "not run"]
     assert none[4] == "4.4 (MADE) +- .1"
     before = document.read_bytes()
-    reproduce.write_tables(document, TABLES, [tmp_path])
+    tables.write_tables(document, TABLES, [tmp_path])
     assert document.read_bytes() == before
 
 
@@ -89,10 +91,10 @@ def test_one_seed_has_no_error_over_seeds_and_runs_are_looked_for_in_order(
     document, uninterrupted, tmp_path
 ):
     made_up(tmp_path / "kept", uninterrupted[0], 0, -9.0)
-    reproduce.write_tables(document, TABLES, [tmp_path / "nothing", tmp_path / "kept"])
+    tables.write_tables(document, TABLES, [tmp_path / "nothing", tmp_path / "kept"])
     assert rows(document)[0][1] == "9.00 +- 0.25"
     made_up(tmp_path / "mine", uninterrupted[0], 0, -7.0)
-    reproduce.write_tables(document, TABLES, [tmp_path / "mine", tmp_path / "kept"])
+    tables.write_tables(document, TABLES, [tmp_path / "mine", tmp_path / "kept"])
     assert rows(document)[0][1] == "7.00 +- 0.25"
 
 
@@ -100,11 +102,11 @@ def test_an_ensemble_is_marked_as_one(document, uninterrupted, tmp_path):
     made_up(tmp_path, uninterrupted[0], 0, -7.0)
     block = {"K": 5, "log_p": {"mean": -6.0, "sem": 0.004}, "members": [{}, {}]}
     (tmp_path / f"{RECIPE}-mixture.json").write_text(json.dumps(block))
-    reproduce.write_tables(document, TABLES, [tmp_path])
+    tables.write_tables(document, TABLES, [tmp_path])
     row = rows(document)[1]
     assert row[0] == f"`{RECIPE}`, **ensemble** of 2"
     assert row[1] == "6.000 +- 0.004"
-    assert len(row) == len(reproduce.HEAD)
+    assert len(row) == len(tables.HEAD)
 
 
 def test_a_run_is_published_with_its_weights_or_for_its_numbers_alone(
@@ -113,7 +115,7 @@ def test_a_run_is_published_with_its_weights_or_for_its_numbers_alone(
     for seed in (0, 1):
         run = made_up(tmp_path / "runs", uninterrupted[0], seed, -7.0)
         reproduce.publish(run, tmp_path / "kept", weights=seed == 0)
-    assert reproduce.write_tables(document, TABLES, [tmp_path / "kept"]) == ["one"]
+    assert tables.write_tables(document, TABLES, [tmp_path / "kept"]) == ["one"]
     assert rows(document)[0][1] == "7.00 +- 0.25 (0.00)"  # of two seeds
     names = {path.parent.name for path in (tmp_path / "kept").rglob("weights.safetensors")}
     assert names == {f"{RECIPE}-seed0"}
@@ -123,8 +125,8 @@ def test_a_run_is_published_with_its_weights_or_for_its_numbers_alone(
 def test_densities_have_a_table_of_their_own(document, uninterrupted, tmp_path):
     cell = {"recipe": RECIPE, "published": "236", "published_directed": "126"}
     cells = [cell, cell | {"recipe": "rws_web"}]
-    tables = {"one": {"source": "A paper", "score": "parzen", "cells": cells}}
-    assert reproduce.write_tables(document, tables, [tmp_path]) == []
+    parzen = {"one": {"source": "A paper", "score": "parzen", "cells": cells}}
+    assert tables.write_tables(document, parzen, [tmp_path]) == []
     assert document.read_text() == DOCUMENT  # its runs may lie elsewhere
     for seed, mean in ((0, 236.0), (1, 238.0)):
         run = made_up(tmp_path, uninterrupted[0], seed, -7.0)
@@ -134,8 +136,8 @@ def test_densities_have_a_table_of_their_own(document, uninterrupted, tmp_path):
             for less, name in enumerate(("parzen", "parzen_directed", "parzen_anchor"))
         }
         (run / "results.json").write_text(json.dumps(results))
-    reproduce.write_tables(document, tables, [tmp_path])
-    named = dict(zip(reproduce.densities.HEAD, rows(document)[0], strict=True))
+    tables.write_tables(document, parzen, [tmp_path])
+    named = dict(zip(tables.densities.HEAD, rows(document)[0], strict=True))
     assert named["Parzen estimate"] == "237.0 +- 1.8 (1.0)"
     assert named["of directed samples"] == "236.0 +- 1.8 (1.0)"
     assert named["of training rows (anchor)"] == "235.0 +- 1.8 (1.0)"
@@ -143,14 +145,53 @@ def test_densities_have_a_table_of_their_own(document, uninterrupted, tmp_path):
     assert rows(document)[1][:6] == ["`rws_web`", "not run", "-", "-", "236", "126"]
 
 
+@pytest.mark.parametrize(
+    ("log_p", "against_bihm", "against_best"),
+    [
+        (-5.5, "level (+0.00)", "behind by 1.10"),
+        (-5.59, "level (-0.09)", "behind by 1.19"),
+        (-5.61, "behind by 0.11", "behind by 1.21"),
+        (-5.39, "better by 0.11", "behind by 0.99"),
+        (-4.47, "better by 1.03", "level (-0.07)"),
+        (-4.25, "better by 1.25", "better by 0.15"),
+    ],
+)
+def test_a_set_is_better_or_behind_only_beyond_the_noise_of_its_rows(
+    log_p, against_bihm, against_best, uninterrupted, tmp_path
+):
+    made_up(tmp_path, uninterrupted[0], 0, log_p)
+    cells = [CELL | {"noise": ".1"}, OTHER, OTHER | {"recipe": "rws_nltcs"}]
+    head, _, *rows = levels.table_of({"one": {"cells": cells}}, [tmp_path]).splitlines()
+    assert len(rows) == 1  # of the set that has a BiHM
+    row = dict(zip(head.split(" | "), rows[0].split(" | "), strict=True))
+    assert row["| set"] == "| nltcs"
+    assert row["BiHM: ours"] == f"{-log_p:.2f}, {against_bihm}"
+    assert (row["RWS, sbn: ours"], row["DARN: ours"]) == ("not run", "-")
+    assert row["the best of ours"] == f"{-log_p:.2f} (`{RECIPE}`)"
+    assert row["against the published BiHM"] == against_bihm
+    assert row["against the best of any |"] == f"{against_best} |"
+
+
+def test_the_best_of_a_set_may_be_an_ensemble_of_any_rules(uninterrupted, tmp_path):
+    made_up(tmp_path, uninterrupted[0], 0, -5.0)
+    made_up(tmp_path, uninterrupted[0], 1, -6.0)
+    block = {"log_p": {"mean": -5.25, "sem": 0.004}, "members": [{}, {}, {}]}
+    (tmp_path / "both_nltcs-mixture.json").write_text(json.dumps(block))
+    (tmp_path / "both_plants-mixture.json").write_text(json.dumps(block))
+    cells = [CELL | {"noise": ".1", "rows": "other rows"}]
+    row = levels.table_of({"one": {"cells": cells}}, [tmp_path / "none", tmp_path]).splitlines()[2]
+    assert row.split(" | ")[:3] == ["| nltcs, other rows", ".1", "5.50, level (+0.00)"]
+    assert row.split(" | ")[5:7] == ["5.250 (`both_nltcs`, ensemble of 3)", "better by 0.250"]
+
+
 def test_every_recipe_with_a_published_number_exists():
-    tables = jobs.recorded(reproduce.PUBLISHED)
-    recipes = [cell["recipe"] for table in tables.values() for cell in table["cells"]]
+    published = jobs.recorded(reproduce.PUBLISHED)
+    recipes = [cell["recipe"] for table in published.values() for cell in table["cells"]]
     assert len(set(recipes)) == len(recipes)
     for recipe in recipes:
         assert (FOLDER.parents[1] / "configs" / "experiment" / f"{recipe}.yaml").is_file()
     document = (FOLDER.parents[1] / "RESULTS.md").read_text()
-    for name in tables:
+    for name in (*published, "levels"):
         assert f"<!-- {name} -->" in document
         assert f"<!-- end of {name} -->" in document
 
@@ -273,7 +314,7 @@ def test_runs_go_on_where_they_were_and_are_done_once(document, tmp_path):
     assert again.returncode == 0, told
     assert "going on" in (runs[0] / "train.log").read_text()
     ours, mixed = rows(document)[:2]
-    named = dict(zip(reproduce.HEAD, ours, strict=True))
+    named = dict(zip(tables.HEAD, ours, strict=True))
     assert (named["K"], named["seeds"]) == ("6", "0, 1")
     assert re.fullmatch(r"[0-9a-f]{7,}\+?|\?", named["commit"])
     assert "ensemble" in mixed[0]
