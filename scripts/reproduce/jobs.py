@@ -94,6 +94,7 @@ class Runner:
         with self._lock:
             if self.stopped:
                 return INTERRUPTED
+            self._sign(job)
             print(f"begin  {job.directory}", flush=True)
             process = subprocess.Popen(
                 [*command, f"hydra.run.dir={job.directory}"],
@@ -109,10 +110,16 @@ class Runner:
         told = process.communicate()[1].strip()
         with self._lock:
             self._running.discard(process)
-        if process.returncode == 0:
-            write_json(job.directory / MADE_BY, {"words": list(job.words), "commit": self._commit})
         print(f"end {process.returncode:2d} {job.directory}  {told[-300:]}", flush=True)
         return process.returncode
+
+    def _sign(self, job: Job) -> None:
+        """Note the commit before the run begins, for it may outlive us; one gone on with has several."""
+        job.directory.mkdir(parents=True, exist_ok=True)
+        begun = (job.directory / "config.yaml").is_file()
+        commits = [made_by(job.directory)["commit"]] if begun else []
+        words = {"words": list(job.words), "commit": among([*commits, self._commit])}
+        write_json(job.directory / MADE_BY, words)
 
     def _stop(self, number: int, frame: object) -> None:
         del number, frame

@@ -309,6 +309,9 @@ def test_runs_go_on_where_they_were_and_are_done_once(document, tmp_path):
         "interrupted"
     ] * 2
     assert document.read_text() == DOCUMENT
+    made = runs[1] / jobs.MADE_BY  # though its script never saw it end
+    commit = json.loads(made.read_text())["commit"]
+    made.write_text(json.dumps({"words": [], "commit": "abc1234"}))
     again = start(*long, "--mixtures")
     told = again.communicate()[0]
     assert again.returncode == 0, told
@@ -316,7 +319,8 @@ def test_runs_go_on_where_they_were_and_are_done_once(document, tmp_path):
     ours, mixed = rows(document)[:2]
     named = dict(zip(tables.HEAD, ours, strict=True))
     assert (named["K"], named["seeds"]) == ("6", "0, 1")
-    assert re.fullmatch(r"[0-9a-f]{7,}\+?|\?", named["commit"])
+    assert re.fullmatch(r"[0-9a-f]{7,}\+?|\?", commit)
+    assert named["commit"] == f"{commit}, abc1234, {commit}"  # the second was gone on with
     assert "ensemble" in mixed[0]
     before = [(run / "results.json").stat().st_mtime_ns for run in runs]
     third = start(*long)
