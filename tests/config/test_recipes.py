@@ -37,7 +37,13 @@ DENSITY = {  # sizes of ours: no machine of the three rules is published on thes
 }
 DARN_DENSITY = {"nltcs": [50, 30, 10]}  # with an autoregressive bottom; else one layer of 200
 # Samples a row in training that a search has chosen; else the default, of wake-sleep one.
-SAMPLES = {"bihm_connect4": 30, "bihm_mushrooms": 30, "rws_connect4": 30}
+SAMPLES = {
+    "bihm_connect4": 30,
+    "rws_connect4": 30,
+    "bihm_shallow_dna": 5,
+    "bihm_mushrooms": 30,
+    "bihm_nips": 100,
+}
 TWELVE = [300, 200, 100, 75, 50, 35, 30, 25, 20, 15, 10, 10]  # the paper's text
 FIVE = [400, 300, 200, 100, 10]  # of the best RWS in its paper
 
