@@ -12,7 +12,8 @@ weights of that seed alone, as git keeps no more than 20 MB.
 
 Then the tables between the markers of RESULTS.md are written anew, from the `results.json` and
 `config.yaml` of finished runs alone, those of FOLDER first, then those that git keeps. A recipe without a
-run is said to have none; a table without any stays as it is.
+run is said to have none; a table without any stays as it is. `levels` says set by set what is better than
+published, level or behind.
 """
 
 import argparse
