@@ -32,6 +32,11 @@ def finished_runs(folder: Path, recipe: str) -> list[Run]:
     return sorted(found, key=lambda run: run.seed)
 
 
+def first_runs(folders: list[Path], recipe: str) -> list[Run]:
+    """Those of the first folder that has any."""
+    return next(filter(None, (finished_runs(folder, recipe) for folder in folders)), [])
+
+
 def mixture_file(folder: Path, recipe: str) -> Path:
     """Where the estimate of a recipe's seeds as one model goes."""
     return folder / f"{recipe}-mixture.json"

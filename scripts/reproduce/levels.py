@@ -9,7 +9,7 @@ import statistics
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from finished import digits_of, finished_runs
+from finished import digits_of, first_runs
 from jobs import line
 
 from bihm.records.run_files import read_json
@@ -43,11 +43,11 @@ class Number(NamedTuple):
 def numbers_of(name: str, cells: Cells, folders: list[Path]) -> dict[str, Number]:
     """Our numbers on a set, by recipe or file; of folders that both have one the first counts."""
     numbers = {}
+    for recipe in cells:
+        if pairs := [run.results["test"]["log_p"] for run in first_runs(folders, recipe)]:
+            nats = -statistics.mean(pair["mean"] for pair in pairs)
+            numbers[recipe] = Number(f"`{recipe}`", nats, digits_of(pairs))
     for folder in reversed(folders):
-        for recipe in cells:
-            if pairs := [run.results["test"]["log_p"] for run in finished_runs(folder, recipe)]:
-                nats = -statistics.mean(pair["mean"] for pair in pairs)
-                numbers[recipe] = Number(f"`{recipe}`", nats, digits_of(pairs))
         for file in folder.glob(f"*_{name}-mixture.json"):
             block = read_json(file)
             whose = f"`{file.stem.removesuffix('-mixture')}`, ensemble of {len(block['members'])}"

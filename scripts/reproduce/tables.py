@@ -6,7 +6,7 @@ from typing import Any
 
 import densities
 import levels
-from finished import Run, digits_of, finished_runs, mixture_file
+from finished import Run, digits_of, first_runs, mixture_file
 from jobs import among, line, of_seeds, replace
 
 from bihm.records.run_files import read_json
@@ -91,8 +91,7 @@ def table_of(table: dict[str, Any], folders: list[Path]) -> str:
     head, row = (densities.HEAD, densities.row_of) if of_densities else (HEAD, row_of)
     lines = [f"Published: {table['source']}.", "", line(head), line(["---"] * len(head))]
     for cell in table["cells"]:
-        found = [finished_runs(folder, cell["recipe"]) for folder in folders]
-        lines.append(line(row(cell, next(filter(None, found), []))))
+        lines.append(line(row(cell, first_runs(folders, cell["recipe"]))))
         for folder in folders:
             if (file := mixture_file(folder, cell["recipe"])).is_file():
                 lines.append(line(mixture_row(cell, read_json(file))))
@@ -108,7 +107,7 @@ def write_tables(document: Path, tables: dict[str, Any], folders: list[Path]) ->
     written = [
         name
         for name, table in tables.items()
-        if any(finished_runs(folder, c["recipe"]) for folder in folders for c in table["cells"])
+        if any(first_runs(folders, cell["recipe"]) for cell in table["cells"])
         and replace(document, name, table_of(table, folders))
     ]
     if written and replace(document, "levels", levels.table_of(tables, folders)):

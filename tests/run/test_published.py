@@ -99,9 +99,8 @@ def test_the_winner_on_each_set_is_published_with_its_weights():
     for run in ALL:
         recipe = run.name.rpartition("-")[0]
         test = json.loads((run / "results.json").read_text())["test"]
-        score = test.get("log_p", test.get("parzen"))["mean"]
         name = load_config(run / "config.yaml").dataset.name
-        numbers.setdefault(name, {}).setdefault(recipe, []).append(score)
+        numbers.setdefault(name, {}).setdefault(recipe, []).append(test["log_p"]["mean"])
     kept = [run.name for run in RUNS]
     for of_set in numbers.values():
         winner = max(of_set, key=lambda recipe: np.mean(of_set[recipe]))
