@@ -58,8 +58,15 @@ def cells():
     for name, sizes in DENSITY.items():
         yield f"bihm_{name}", "bihm", name, sizes, "sbn"
         yield f"bihm_darn_{name}", "bihm", name, DARN_DENSITY.get(name, [200]), "darn"
+    yield "bihm_binarized_mnist", "bihm", "binarized_mnist", TWELVE, "sbn"
+    yield (
+        "bihm_caltech101_silhouettes",
+        "bihm",
+        "caltech101_silhouettes",
+        [300, 200, 100, 50],
+        "sbn",
+    )
     for data in ("binarized_mnist", "caltech101_silhouettes"):
-        yield f"bihm_{data}", "bihm", data, TWELVE, "sbn"
         yield f"rws_{data}", "rws", data, FIVE, "sbn"
     yield "wake_sleep_binarized_mnist", "wake_sleep", "binarized_mnist", FIVE, "sbn"
     for rule in ("rws", "wake_sleep"):
