@@ -28,6 +28,7 @@ class Number(NamedTuple):
     name: str
     nats: float
     digits: int
+    machines: int  # how many stand behind it
 
     def __str__(self) -> str:
         return f"{self.nats:.{self.digits}f}"
@@ -46,13 +47,14 @@ def numbers_of(name: str, cells: Cells, folders: list[Path]) -> dict[str, Number
     for recipe in cells:
         if pairs := [run.results["test"]["log_p"] for run in first_runs(folders, recipe)]:
             nats = -statistics.mean(pair["mean"] for pair in pairs)
-            numbers[recipe] = Number(f"`{recipe}`", nats, digits_of(pairs))
+            numbers[recipe] = Number(f"`{recipe}`", nats, digits_of(pairs), len(pairs))
     for folder in reversed(folders):
         for file in folder.glob(f"*_{name}-mixture.json"):
             block = read_json(file)
-            whose = f"`{file.stem.removesuffix('-mixture')}`, ensemble of {len(block['members'])}"
+            n = len(block["members"])
+            whose = f"`{file.stem.removesuffix('-mixture')}`, ensemble of {n}"
             nats = -block["log_p"]["mean"]
-            numbers[file.stem] = Number(whose, nats, digits_of([block["log_p"]]))
+            numbers[file.stem] = Number(whose, nats, digits_of([block["log_p"]]), n)
     return numbers
 
 
@@ -63,7 +65,8 @@ def row_of(name: str, cells: Cells, numbers: dict[str, Number]) -> list[str]:
     for start in METHODS:
         cell, ours = cells.get(f"{start}{name}"), numbers.get(f"{start}{name}")
         if cell and ours:
-            row.append(f"{ours}, {ours.against(cell['published'], cell['noise'])}")
+            few = " (one seed)" if ours.machines == 1 else ""
+            row.append(f"{ours}{few}, {ours.against(cell['published'], cell['noise'])}")
         else:
             row.append("not run" if cell else "-")
     if not numbers:
