@@ -201,3 +201,7 @@ def _report(done: int, total: int) -> None:
     if sys.stderr.isatty():
         end = "\n" if done == total else ""
         print(f"\r{done} of {total} tiles", end=end, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

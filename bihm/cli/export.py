@@ -39,3 +39,7 @@ def main(argv: list[str] | None = None) -> None:
         from bihm.run.load import export
 
         print(export(Path(command.run), command.out))
+
+
+if __name__ == "__main__":
+    main()

@@ -89,3 +89,7 @@ def _say(line: str) -> None:
 
 def _note(line: str) -> None:
     print(f"{PROGRAM}: {line}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,7 @@
 """What the console scripts call, and Ctrl-C before the commands themselves are there."""
 
 import importlib
+import runpy
 import subprocess
 import sys
 import tomllib
@@ -47,3 +48,12 @@ def test_an_entry_leaves_by_the_code_of_its_command(monkeypatch, capsys):
     with pytest.raises(SystemExit, match="2"):
         entry.export()
     assert capsys.readouterr().err.startswith("bihm-export: there is no key 'rnu'")
+
+
+@pytest.mark.parametrize("program", entry.MODULES)
+def test_a_module_run_by_its_name_is_its_command(program, monkeypatch):
+    """`python -m bihm.cli.evaluate` once did nothing, and said nothing."""
+    monkeypatch.setattr(sys, "argv", [program, "rnu=a"])
+    monkeypatch.delitem(sys.modules, f"bihm.cli.{entry.MODULES[program]}", raising=False)
+    with pytest.raises(SystemExit, match="2"):
+        runpy.run_module(f"bihm.cli.{entry.MODULES[program]}", run_name="__main__")
