@@ -325,5 +325,5 @@ def test_a_sweep_finds_its_jobs_again(tmp_path):
         assert "4 of 4 jobs finished" in sweep(tmp_path, *words).stdout
         assert sorted(os.listdir(tmp_path / "all")) == [
             "0-model=rws,seed=0", "1-model=rws,seed=1", "2-model=bihm,seed=0", "3-model=bihm,seed=1",
-            "multirun.yaml",
+            "mean-over-seeds", "multirun.yaml",
         ]  # fmt: skip
