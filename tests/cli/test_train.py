@@ -163,18 +163,27 @@ def test_a_sweep_goes_on_after_a_failed_job_and_says_what_failed(sweep):
     assert done.returncode == 1
     end = done.stdout[done.stdout.index("2 of 4 jobs finished") :].splitlines()
     assert end[1].split()[:2] == ["job", "seed"]
-    assert [line.split()[:2] for line in end[2:4]] == [["0", "1"], ["1", "2"]]
-    assert end[4:6] == [f"{i}: failed: ConfigError: K must be at least 1, got 0" for i in (2, 3)]
+    assert [line.split()[:2] for line in end[2:4]] == [
+        ["0-K=3,seed=1", "1"],
+        ["1-K=3,seed=2", "2"],
+    ]
+    failed = ["2-K=0,seed=1", "3-K=0,seed=2"]
+    assert [line for line in end if "failed:" in line] == [
+        f"{job}: failed: ConfigError: K must be at least 1, got 0" for job in failed
+    ]
     assert "Traceback" not in done.stderr
-    assert {p.name for p in folder.iterdir() if p.is_dir()} == {"0", "1", "2", "3"}
+    assert {p.name for p in folder.iterdir() if p.is_dir()} == {
+        *("0-K=3,seed=1", "1-K=3,seed=2", *failed, "mean-over-seeds"),
+    }
 
 
 @pytest.mark.long
 def test_jobs_of_a_sweep_differ_as_their_seeds_do(sweep):
     folder, _ = sweep
-    a, b = (json.loads((folder / n / "results.json").read_text()) for n in "01")
+    jobs = [folder / name for name in ("0-K=3,seed=1", "1-K=3,seed=2")]
+    a, b = (json.loads((job / "results.json").read_text()) for job in jobs)
     assert a["test"]["log_p"] != b["test"]["log_p"]
-    assert "\x1b" not in (folder / "0" / "train.log").read_text()
+    assert "\x1b" not in (jobs[0] / "train.log").read_text()
 
 
 @pytest.mark.long
