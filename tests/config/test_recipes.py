@@ -58,7 +58,8 @@ def cells():
     for name, sizes in DENSITY.items():
         yield f"bihm_{name}", "bihm", name, sizes, "sbn"
         yield f"bihm_darn_{name}", "bihm", name, DARN_DENSITY.get(name, [200]), "darn"
-    yield "bihm_binarized_mnist", "bihm", "binarized_mnist", TWELVE, "sbn"
+    for name in ("bihm_binarized_mnist", "bihm_binarized_mnist_long"):
+        yield name, "bihm", "binarized_mnist", TWELVE, "sbn"
     yield (
         "bihm_caltech101_silhouettes",
         "bihm",
