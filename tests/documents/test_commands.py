@@ -114,7 +114,7 @@ def environment(place):
     return os.environ | {"BIHM_CACHE": str(place / "cache"), "PYTHONPATH": str(ROOT)}
 
 
-@LONG
+@pytest.mark.long(seconds=300)  # it trains for a minute and a half on two idle cores
 def test_the_tour_word_for_word(place):
     for command in TOUR:
         done = subprocess.run(
@@ -199,7 +199,7 @@ def script(command, place):
     )
 
 
-@LONG
+@pytest.mark.long(seconds=120)
 @pytest.mark.parametrize("command", SCRIPTS)
 def test_a_script_word_for_word(command, place):
     started = script(command, place)
