@@ -58,6 +58,7 @@ class Distributions(NamedTuple):
 
     histograms: Mapping[str, np.ndarray]
     scalars: Mapping[str, float]
+    words: str = ""  # the same as one line of a log, if it is worth one
 
 
 @runtime_checkable

@@ -4,11 +4,14 @@ from functools import partial
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 
 from bihm.kernels.compiled import fast_jit
 from bihm.kernels.products import products_in
 from bihm.machine.machine import HelmholtzMachine, Latents, Params, Structure, bind
 from bihm.types import AnyArray, Array, Bits, Float, PRNGKey
+
+IN_USE = 0.01  # a unit that takes either value less often than this is not in use
 
 
 class LayerTerms(NamedTuple):
@@ -54,3 +57,9 @@ def layer_terms(
         h, _ = machine.sample_q(key, x, samples)
         kl = jnp.mean(kl_terms(machine, x, h), axis=0)
     return LayerTerms(kl, [jnp.mean(layer, axis=(0, 1)) for layer in h])
+
+
+def units_in_use(activity: AnyArray) -> int:
+    """How many units of a layer take both values, each at least `IN_USE` of the time."""
+    means = np.asarray(activity)
+    return int(((means >= IN_USE) & (means <= 1 - IN_USE)).sum())

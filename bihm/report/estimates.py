@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bihm.machine.family import Report, silent
-from bihm.machine.layer_terms import layer_terms
+from bihm.machine.layer_terms import layer_terms, units_in_use
 from bihm.machine.likelihood import Estimates, LogZ, check_meaning, mean_and_sem, summarise_log_z
 from bihm.machine.rules import has_p_star
 from bihm.run.build import make_keys
@@ -23,7 +23,6 @@ SAMPLES = 20  # of q for each row, for the layers
 LAYER_ROWS = 500
 WORK = 5e12  # multiply-adds of the estimates, about: a few minutes on two cores
 FEWEST_ROWS = 50
-IN_USE = 0.01  # a unit that takes either value less often than this is not in use
 
 
 class Point(NamedTuple):
@@ -139,7 +138,7 @@ def look_at_layers(machine: TrainedMachine, most_rows: int) -> Layers:
         len(rows),
         kl,
         [float(layer.mean()) for layer in units],
-        [int(((layer >= IN_USE) & (layer <= 1 - IN_USE)).sum()) for layer in units],
+        [units_in_use(layer) for layer in units],
         [layer.size for layer in units],
     )
 

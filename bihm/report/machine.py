@@ -6,6 +6,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from bihm.errors import BihmError, Interrupted, disk_refusals
+from bihm.machine.layer_terms import IN_USE
 from bihm.machine.likelihood import LogZ
 from bihm.machine.tails import HIGH
 from bihm.report import estimates, plots
@@ -186,7 +187,7 @@ def _of_layers(found: estimates.Layers) -> Iterator[Chart]:
     yield Chart(
         "Activity by layer",
         plots.bars(names, used, x_label, "", dots=found.activity, percent=True),
-        f"Units in use are on, and off, at least {100 * estimates.IN_USE:.0f} % of the time; the mean "
+        f"Units in use are on, and off, at least {100 * IN_USE:.0f} % of the time; the mean "
         "activity is how often a unit is on, over units, rows and samples of q.",
         [Key("units in use", 0), Key("mean activity", 1)],
     )

@@ -1,7 +1,8 @@
 """What TensorBoard shows of a machine beside its curves, as often as that costs little."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -13,19 +14,21 @@ from bihm.records.pictures import sample_grid, weight_grid
 from bihm.run.build import Run
 
 SHARE = 0.03  # of a run's time, for what is worth waiting for
-TIMES = 2.0  # the programs of all that is shown take so many times as long to compile as a step's
+# What has a program of its own, and how long that takes to compile, in times a step's program.
+TIMES = {"layers": 0.3, "chains": 1.5}
 
 # A process compiles a program once, and may train many machines of one shape. Seconds:
 _compiling: dict[Structure, float] = {}  # the longest that a step's program took
-_whole: dict[Structure, float] = {}  # what the last showing of everything took
+_last: dict[tuple[str, Structure], float] = {}  # what the last showing of all of a kind took
 
 
 class Gallery:
     """The pictures and distributions of one start of a run.
 
-    What needs no program of its own comes with every checkpoint. The rest waits until the run has lasted so
-    long that all that was shown, and compiled for it, is less than SHARE of its time: a short run on a
-    machine that has never compiled its shapes ends without it.
+    What needs no program of its own comes with every checkpoint. The rest, first what each layer does and
+    then what takes a chain, waits until the run has lasted so long that all that was shown, and compiled
+    for it, is less than SHARE of its time: a short run on a machine that has never compiled its shapes ends
+    without it.
     """
 
     def __init__(self, book: Logbook, run: Run) -> None:
@@ -43,32 +46,45 @@ class Gallery:
         """Write once which scalars, of those with these names and of ours, make a chart."""
         if not self._laid_out:
             self._laid_out = True
-            by_layer = ["kl/h1"] if self._run.family.has_likelihood else []
+            by_layer = ["kl/h1", "units_in_use/h1"] if self._run.family.has_likelihood else []
             self._book.layout([*names, *by_layer])
 
-    def show(self, state: TrainState, rows: np.ndarray, step: int, seconds: float) -> None:
-        """Log what there is to see, with `rows` of valid, after so many seconds of the run."""
+    def show(self, state: TrainState, rows: np.ndarray, step: int, seconds: float) -> str:
+        """Log what there is to see, with `rows` of valid, after so many seconds; return it in words."""
+        with self._budget("layers", seconds) as whole:
+            words = self._distributions(state, rows, step, whole)
+        with self._budget("chains", seconds) as whole:
+            self._pictures(state, rows, step, whole)
+        return words
+
+    @contextmanager
+    def _budget(self, kind: str, seconds: float) -> Iterator[bool]:
+        """Whether a run of so many seconds can afford all of a kind; what then is done is its expense."""
         began, shape = time.monotonic(), self._run.structure
-        expected = _whole.get(shape, TIMES * _compiling.get(shape, 0.0))
+        expected = _last.get((kind, shape), TIMES[kind] * _compiling.get(shape, 0.0))
         whole = self._spent + expected <= SHARE * seconds
-        self._show(state, rows, step, whole)
+        yield whole
         took = time.monotonic() - began
         self._spent += took
         if whole:
-            _whole[shape] = took
+            _last[kind, shape] = took
 
-    def _show(self, state: TrainState, rows: np.ndarray, step: int, whole: bool) -> None:
+    def _distributions(self, state: TrainState, rows: np.ndarray, step: int, whole: bool) -> str:
         run, params = self._run, evaluated_params(state)
         compiled = mesh_of(params) is None  # estimates on several devices have another program
-        parts = (run.keys, run.structure, local(params), rows, whole)
-        if whole or compiled:
-            found = run.family.distributions(*parts)
-            self._book.histograms(step, found.histograms)
-            self._book.scalars(step, found.scalars)
-        dataset = run.dataset
-        if dataset.image_shape is None:
+        if not (whole or compiled):
+            return ""
+        found = run.family.distributions(run.keys, run.structure, local(params), rows, whole)
+        self._book.histograms(step, found.histograms)
+        self._book.scalars(step, found.scalars)
+        return found.words
+
+    def _pictures(self, state: TrainState, rows: np.ndarray, step: int, whole: bool) -> None:
+        run, shape = self._run, self._run.dataset.image_shape
+        if shape is None:
             return
-        for image in run.family.pictures(*parts):
+        params = local(evaluated_params(state))
+        for image in run.family.pictures(run.keys, run.structure, params, rows, whole):
             draw = weight_grid if image.weights else sample_grid
-            picture = draw(image.rows, dataset.image_shape, dataset.column_major)
+            picture = draw(image.rows, shape, run.dataset.column_major)
             self._book.image(step, image.tag, *picture)

@@ -1,5 +1,6 @@
 """What TensorBoard shows of a Helmholtz machine beside its curves: pictures, and how weights are spread."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ import numpy as np
 from bihm.kernels.compiled import fast_jit
 from bihm.machine import sampling
 from bihm.machine.family import Distributions, Image
-from bihm.machine.layer_terms import layer_terms
+from bihm.machine.layer_terms import layer_terms, units_in_use
 from bihm.machine.layers.factorised import Factorised
 from bihm.machine.machine import Params, Structure, bind
 from bihm.run.splits import weights_of_some
@@ -100,9 +101,10 @@ def distributions(
     star: bool,
     whole: bool,
 ) -> Distributions:
-    """Histograms of log w less the log of their mean, and of ESS, over rows; if `whole` KL by layer, nats.
+    """Histograms of log w less the log of their mean, and of ESS, over rows; if `whole` what layers do.
 
-    kl/h_l is E_q[log q(h_l | h_{l-1}) - log p(h_l | h_{l+1})]: near 0 the layer carries nothing.
+    kl/h_l is E_q[log q(h_l | h_{l-1}) - log p(h_l | h_{l+1})], nats: near 0 the layer carries nothing.
+    units_in_use/h_l counts its units that take both values under q.
     """
     log_w = weights_of_some(key, structure, params, rows, K)
     top = log_w.max(axis=0)
@@ -116,6 +118,18 @@ def distributions(
     if not whole:
         return Distributions(histograms, {})
     some = jnp.asarray(rows[:ROWS], jnp.float32)
-    kl = layer_terms(key, structure, params, some, samples=SAMPLES).kl
-    means = np.asarray(kl, np.float64).mean(axis=0)
-    return Distributions(histograms, {f"kl/h{i}": float(kl) for i, kl in enumerate(means, start=1)})
+    found = layer_terms(key, structure, params, some, samples=SAMPLES)
+    kl = np.asarray(found.kl, np.float64).mean(axis=0)
+    used = [units_in_use(layer) for layer in found.activity]
+    scalars = {f"kl/h{i}": float(one) for i, one in enumerate(kl, start=1)}
+    scalars |= {f"units_in_use/h{i}": float(one) for i, one in enumerate(used, start=1)}
+    return Distributions(
+        histograms, scalars, _in_words(kl, used, [len(layer) for layer in found.activity])
+    )
+
+
+def _in_words(kl: np.ndarray, used: Sequence[int], sizes: Sequence[int]) -> str:
+    """What each layer does, from the data up: a layer of 0 nats, or without units in use, is dead."""
+    units = ", ".join(f"{one} of {size}" for one, size in zip(used, sizes, strict=True))
+    nats = ", ".join(f"{one:z.1f}" for one in kl)
+    return f"latent layers, from the data up: units in use {units}; KL(q || p) {nats} nats"

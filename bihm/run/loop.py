@@ -1,5 +1,6 @@
 """The training loop: compiled chunks, and between them a look at the numbers, the clock and signals."""
 
+import logging
 import time
 from dataclasses import asdict
 from functools import lru_cache
@@ -33,6 +34,7 @@ from bihm.run.step_sums import StepSums
 from bihm.run.stopping import Memory, Stopping
 from bihm.signals import StopRequest
 
+log = logging.getLogger("bihm")
 SECONDS_BETWEEN_LINES = 2.0
 
 # The jobs of a sweep run in one process, and most need the same program: it is traced and compiled once.
@@ -96,7 +98,8 @@ class TrainingLoop:
             else:
                 self._next_phase()
         self.save()
-        self._show_pictures()
+        if words := self._show_pictures():
+            log.info("%s", words)
         self.checkpoints.wait()
         self.stopping.check_end(self.memory)
         return self.best
@@ -220,12 +223,11 @@ class TrainingLoop:
         self.checkpoints.save(Checkpoint(self.state, self.best, memory))
         self._saved = self._seconds()
 
-    def _show_pictures(self) -> None:
+    def _show_pictures(self) -> str:
         """As often as there is a checkpoint; who is asked to stop has no time for them."""
-        if (
-            self.memory.best_score is not None
-        ):  # before that an estimate's program is not there, either
-            self._gallery.show(self.best, self.valid_rows, self.step, self._seconds())
+        if self.memory.best_score is None:
+            return ""  # an estimate's program is not there, either
+        return self._gallery.show(self.best, self.valid_rows, self.step, self._seconds())
 
     def _seconds(self) -> float:
         """Since the run first began; of several processes, what the first one told last."""

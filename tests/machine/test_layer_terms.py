@@ -8,7 +8,7 @@ from oracle import exact, states
 from tiny_machine import SIZES, tiny_machine
 
 from bihm.kernels.compiled import fast_jit
-from bihm.machine.layer_terms import kl_terms, layer_terms
+from bihm.machine.layer_terms import kl_terms, layer_terms, units_in_use
 from bihm.machine.machine import split
 
 X = np.array([[0, 1, 1, 0, 1], [1, 1, 0, 0, 0], [0, 0, 0, 0, 1]], np.float32)
@@ -65,3 +65,7 @@ def test_a_layer_without_use_takes_nothing():
     h, _ = machine.sample_q(jax.random.key(2), jnp.asarray(X), 9)
     np.testing.assert_array_equal(kl_terms(machine, jnp.asarray(X), h)[..., -1], 0)
     assert exact(machine).p.sum() == pytest.approx(1)
+
+
+def test_a_unit_in_use_takes_both_values_now_and_then():
+    assert units_in_use(np.array([0, 0.009, 0.01, 0.5, 0.99, 0.991, 1])) == 3

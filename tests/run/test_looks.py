@@ -1,8 +1,10 @@
 """What TensorBoard shows beside curves: which pictures and distributions, and that they cost little."""
 
 import io
+import logging
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracle import exact, states
@@ -13,7 +15,7 @@ from tiny_machine import tiny_machine
 
 from bihm.machine.machine import split
 from bihm.records.logbook import Logbook
-from bihm.run import images
+from bihm.run import images, looks
 from bihm.run.build import first_state, make_run
 from bihm.run.load import read_run
 from bihm.run.splits import weights_of_some
@@ -33,7 +35,8 @@ def events_of(directory, share):
 
 
 @pytest.mark.long
-def test_a_run_that_can_afford_it_shows_everything(tmp_path):
+def test_a_run_that_can_afford_it_shows_everything(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "bihm")
     events = events_of(tmp_path, 1e9)
     tags = events.Tags()
     assert sorted(tags["images"]) == [
@@ -41,7 +44,8 @@ def test_a_run_that_can_afford_it_shows_everything(tmp_path):
         *("weights/p_x_given_h1", "weights/q_h1_given_x"),
     ]
     assert {"log_w_less_log_p", "ess_p", "ess_p_star"} <= set(tags["tensors"])
-    assert {"kl/h1", "kl/h2"} <= set(tags["scalars"])
+    assert {"kl/h1", "kl/h2", "units_in_use/h1", "units_in_use/h2"} <= set(tags["scalars"])
+    assert sum("units in use" in line for line in caplog.messages) == 1  # at the end
     (bins,) = events.Tensors("ess_p")
     counts = np.frombuffer(bins.tensor_proto.tensor_content, np.float64).reshape(-1, 3)
     assert counts[:, 2].sum() == 400  # rows of valid: those of a tile, 2000 / eval.K
@@ -68,7 +72,7 @@ def test_a_run_that_cannot_shows_what_needs_no_program_of_its_own(tmp_path):
     tags = events_of(tmp_path, 0.0).Tags()
     assert sorted(tags["images"]) == ["samples/p", "weights/p_x_given_h1", "weights/q_h1_given_x"]
     assert "log_w_less_log_p" in tags["tensors"]
-    assert not [tag for tag in tags["scalars"] if tag.startswith("kl/")]
+    assert not [tag for tag in tags["scalars"] if tag.startswith(("kl/", "units_in_use/"))]
 
 
 class Unheard(Logbook):
@@ -79,32 +83,36 @@ class Unheard(Logbook):
 
 
 def test_all_that_is_shown_takes_no_more_than_its_share(monkeypatch):
-    """With a clock that only showing moves: 4 s for the first whole one, then 1 s, 0.1 s for small ones."""
-    run, now, seen, at = make_run(tiny(layers=[5, 2])), [0.0], [], []
+    """With a clock that only showing moves: of each kind the first takes longest, and small ones 0.05 s."""
+    run, now, seen, at = make_run(tiny(layers=[5, 2])), [0.0], {"layers": [], "chains": []}, []
 
-    def show(gallery, state, rows, step, whole):
-        now[0] += (1.0 if True in seen else 4.0) if whole else 0.1
-        seen.append(whole)
+    def showing(kind, first, later):
+        def show(gallery, state, rows, step, whole):
+            now[0] += (later if True in seen[kind] else first) if whole else 0.05
+            seen[kind].append(whole)
+            return ""
 
-    monkeypatch.setattr(images.Gallery, "_show", show)
+        return show
+
+    monkeypatch.setattr(images.Gallery, "_distributions", showing("layers", 1.0, 0.05))
+    monkeypatch.setattr(images.Gallery, "_pictures", showing("chains", 4.0, 1.0))
     monkeypatch.setattr(images.time, "monotonic", lambda: now[0])
     state, rows = first_state(run), run.fixed_rows("valid")
     gallery = images.Gallery(Unheard(), run)
     gallery.note_call(3.0)  # the step's program
     gallery.note_call(500.0)  # a chunk
-    for seconds in range(60, 3001, 60):
+    for seconds in range(20, 3001, 20):
         gallery.show(state, rows, 0, float(seconds))
         at.append(now[0] / seconds)
-    assert seen.index(True) == 3  # at 240 s, since 2 x 3 s and 0.3 s before are 3 % of 210 s
-    assert sum(seen) > 20
+    assert seen["layers"].index(True) == 1  # at 40 s: 0.3 x 3 s, and 0.1 s before, are 3 % of 34 s
+    assert seen["chains"].index(True) == 10  # at 220 s: 1.5 x 3 s, 2 s before: 3 % of 217 s
+    assert min(sum(whole) for whole in seen.values()) > 20
     assert max(at) <= images.SHARE
-    again = images.Gallery(
-        Unheard(), run
-    )  # of another run of this shape, whose program is there already
-    again.show(state, rows, 0, 30.0)
-    assert not seen[-1]
-    again.show(state, rows, 0, 60.0)
-    assert seen[-1]
+    again = images.Gallery(Unheard(), run)  # of another run of this shape: its programs are there
+    again.show(state, rows, 0, 20.0)
+    assert [whole[-1] for whole in seen.values()] == [True, False]
+    again.show(state, rows, 0, 50.0)
+    assert [whole[-1] for whole in seen.values()] == [True, True]
 
 
 def test_the_weights_are_those_of_the_estimates_without_another_program():
@@ -115,3 +123,18 @@ def test_the_weights_are_those_of_the_estimates_without_another_program():
     truth = exact(machine)
     mean, error = np.exp(log_w).mean(axis=0), np.exp(log_w).std(axis=0, ddof=1) / np.sqrt(30)
     assert (np.abs(mean - np.exp(truth.log_p[:7])) <= SIGMAS * error).all()
+
+
+def test_a_layer_out_of_use_is_told():
+    """Where of q(h_2 | h_1) and of p(h_2) one unit is always off, and the other always on."""
+    machine = tiny_machine("sbn", "sbn", visible=4, sizes=[3, 2])
+    for layer in (machine.q[1], machine.p[2]):
+        layer.b[...] = jnp.asarray([-30.0, 30.0])
+    machine.q[1].w[...] = jnp.zeros_like(machine.q[1].w[...])
+    structure, params = split(machine)
+    found = looks.distributions(jax.random.key(0), structure, params, states(4), 30, False, True)
+    assert found.scalars["units_in_use/h1"] == 3
+    assert found.scalars["units_in_use/h2"] == 0
+    assert found.scalars["kl/h2"] == pytest.approx(0, abs=1e-6)
+    nats = found.scalars["kl/h1"]
+    assert found.words.endswith(f"units in use 3 of 3, 0 of 2; KL(q || p) {nats:.1f}, 0.0 nats")

@@ -1,5 +1,7 @@
 """The loop alone: its steps, estimates and files are stand-ins, so that only its decisions are tried."""
 
+import logging
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -92,7 +94,7 @@ class World:
         monkeypatch.setattr(helmholtz, "estimate_split", self.estimate_split)
         monkeypatch.setattr(helmholtz, "estimate_log_z", self.estimate_log_z)
         monkeypatch.setattr(
-            loop.images.Gallery, "show", lambda *a: self.pictures.append(a[3:])
+            loop.images.Gallery, "show", lambda *a: self.pictures.append(a[3:]) or "units in use"
         )  # (step, seconds)
 
     def make_chunk(
@@ -321,11 +323,13 @@ def test_a_signal_during_set_up_is_heeded_before_the_compilation(world):
     assert len(here.saved) == here.store.waits == 1
 
 
-def test_a_checkpoint_is_written_when_one_is_due_with_its_pictures(world):
+def test_a_checkpoint_is_written_when_one_is_due_with_its_pictures(world, caplog):
+    caplog.set_level(logging.INFO, "bihm")
     here = world(seconds_a_chunk=10.0)
     here.loop(epochs=6, checkpoint__every_seconds=20.0).train()
     assert [int(latest.step) for latest, *_ in here.saved] == [40, 80, 120]
     assert here.pictures == [(40, 20.0), (80, 40.0), (120, 60.0)]
+    assert caplog.messages.count("units in use") == 1  # at the end alone
     assert [memory["seconds"] for *_, memory in here.saved] == [20.0, 40.0, 60.0]
     assert here.saved[-1][2]["stopped_by"] == "epochs"
     assert here.store.waits == 1
