@@ -61,8 +61,12 @@ class Gallery:
     def _budget(self, kind: str, seconds: float) -> Iterator[bool]:
         """Whether a run of so many seconds can afford all of a kind; what then is done is its expense."""
         began, shape = time.monotonic(), self._run.structure
-        expected = _last.get((kind, shape), TIMES[kind] * _compiling.get(shape, 0.0))
-        whole = self._spent + expected <= SHARE * seconds
+        last = _last.get((kind, shape))
+        expected = TIMES[kind] * _compiling.get(shape, 0.0) if last is None else last
+        free = (
+            kind == "layers" and last is not None
+        )  # but for its compilation it takes milliseconds
+        whole = free or self._spent + expected <= SHARE * seconds
         yield whole
         took = time.monotonic() - began
         self._spent += took
