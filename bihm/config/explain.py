@@ -8,6 +8,12 @@ from hydra.errors import OverrideParseException
 
 from bihm.config.schema import GROUPS, Config, flatten
 
+# Launchers that the documents name, and the packages they come with (extras of pyproject.toml).
+LAUNCHERS = {
+    "joblib": "hydra-joblib-launcher",
+    "submitit_local": "hydra-submitit-launcher",
+    "submitit_slurm": "hydra-submitit-launcher",
+}
 A_LIST = "a list is due, in brackets"
 REASONS = [  # why OmegaConf refuses a value, and what is due in its place
     (re.compile(text, re.DOTALL), words)
@@ -61,6 +67,8 @@ def explain(error: Exception) -> str:
         example = f", as {key}=[{value}]" if reason == A_LIST and value.isalnum() else ""
         return f"{found[1]}: {reason}{example}"
     if found := re.search(r"Could not find '([^']*)/([^'/]*)'", whole):
+        if found[1].endswith("hydra/launcher") and (package := LAUNCHERS.get(found[2])):
+            return f"{found[1]}={found[2]} is in a package that is not installed: pip install {package}"
         options = re.findall(r"^\s+(\S+)$", whole.partition("Available options")[2], re.MULTILINE)
         choices = f"; choose one of {', '.join(options)}" if options else ""
         return f"{found[1]}={found[2]}: there is no such option{choices}"

@@ -10,5 +10,6 @@ sweep() { # name, then bihm-train's keys
 sweep adult experiment=bihm_adult epochs=30 &
 sweep mushrooms experiment=bihm_mushrooms K=10 optim.l1=0 epochs=60
 wait
-sweep dna experiment=bihm_darn_dna p.layer=sbn
-python "$(dirname "$0")/summarise.py" "$folder"
+sweep dna dataset=dna layers=[200,150,130,100,70,50,30,20,10] batch_size=25 epochs=100 stop.patience=null \
+  optim.lr=3e-3 optim.schedule=cosine optim.lr_end=1e-4 optim.l1=1e-3
+python "$(dirname "$0")/../reproduce/summarise.py" "$folder"

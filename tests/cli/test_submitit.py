@@ -93,8 +93,9 @@ def numbers(directory):
     return results
 
 
-def test_submitit_runs_a_sweep_on_this_machine(tmp_path, environment):
-    process = start(tmp_path / "local", environment, "hydra/launcher=submitit_local", "epochs=2")
+@pytest.mark.parametrize("launcher", ["submitit_local", "joblib"])
+def test_a_launcher_runs_a_sweep_on_this_machine(launcher, tmp_path, environment):
+    process = start(tmp_path / "local", environment, f"hydra/launcher={launcher}", "epochs=2")
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert "2 of 2 jobs finished" in out

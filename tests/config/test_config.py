@@ -154,6 +154,17 @@ WRONG_TOO = {  # others stand for them
 }
 
 
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_slurm"])
+def test_a_launcher_that_is_not_installed_says_what_to_install(launcher):
+    options = "\n\nAvailable options in 'hydra/launcher':\n\tbasic\n\ttogether"
+    said = schema.explain(HydraException(f"Could not find 'hydra/launcher/{launcher}'{options}"))
+    package = f"hydra-{launcher.partition('_')[0]}-launcher"
+    assert said.endswith(f"{launcher} is in a package that is not installed: pip install {package}")
+    assert "basic, together" in schema.explain(
+        HydraException(f"Could not find 'hydra/launcher/nothing'{options}")
+    )
+
+
 @pytest.mark.parametrize("override", [*WRONG, *rare(*WRONG_TOO)])
 def test_what_is_wrong_is_said_in_one_line(override):
     with pytest.raises((BihmError, OmegaConfBaseException, HydraException)) as caught:
