@@ -79,7 +79,8 @@ def table_of(found: Runs) -> str:
             cells += [mean_and_sem(losses(rws), 2), mean_and_sem(losses(sleep), 2)]
             cells += [percent(bihm, "ess_p"), percent(bihm, "ess_p_star")]
             cells += [percent(rws, "ess_p"), percent(sleep, "ess_p")]
-            seeds = sorted({len(runs) for runs in (bihm, rws, sleep)})
+            counts = [len(runs) for runs in (bihm, rws, sleep)]
+            seeds = dict.fromkeys([min(counts), max(counts)])
             lines.append(line([dataset, str(depth), *cells, " to ".join(map(str, seeds))]))
     return "\n".join(lines)
 

@@ -9,6 +9,7 @@ and writes them into the record, where what stands in it already is not computed
 
 import argparse
 import itertools
+import os
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,12 @@ def main() -> None:
         )
     rows, key = machine.rows("valid"), make_keys(machine.config.seed).valid
     inference = machine.family.sampling
-    found = recorded(words.record)["tried"] if words.record.is_file() else []
+    run = os.path.relpath(words.run, words.record.parent)
+    before = recorded(words.record) if words.record.is_file() else {"run": run, "tried": []}
+    if before.get("run") != run:
+        whose = before.get("run", "a run that it does not name")
+        raise SystemExit(f"{words.record} is the record of {whose}; give another --record")
+    found = before["tried"]
     known = {(one["top_variance"], one["rounds"], one["sample_alpha"]) for one in found}
     for setting in itertools.product(words.variances, words.rounds, words.alphas):
         if setting in known:
@@ -71,7 +77,7 @@ def main() -> None:
         }  # fmt: skip
         print(one, flush=True)
         found = sorted([*found, one], key=lambda each: each["valid_parzen"])
-        write_json(words.record, {"split": "valid", "samples": SAMPLES, "tried": found})
+        write_json(words.record, {"run": run, "split": "valid", "samples": SAMPLES, "tried": found})
     print("\nbest last:", *found, sep="\n")
 
 

@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 
 from bihm.cli.compose import compose_words
 from bihm.config import differences, load
+from bihm.errors import ConfigError
 from bihm.records.run_files import read_json, write_json, write_text
+from bihm.run.raised_limits import changed_limits
 
 MADE_BY = (
     "made_by.json"  # beside a run's own files: the words of its command, and the commit of the code
@@ -40,7 +42,7 @@ class Job(NamedTuple):
             raise SystemExit(
                 f"{self.directory} holds another run: {', '.join(changed)}; choose another folder"
             )
-        return is_finished(self.directory) and saved.epochs == wanted.epochs
+        return is_finished(self.directory) and not changed_limits(saved, wanted)
 
 
 def is_finished(directory: Path) -> bool:
@@ -94,7 +96,7 @@ class Runner:
         with self._lock:
             if self.stopped:
                 return INTERRUPTED
-            self._sign(job)
+            before = self._sign(job)
             print(f"begin  {job.directory}", flush=True)
             process = subprocess.Popen(
                 [*command, f"hydra.run.dir={job.directory}"],
@@ -108,18 +110,21 @@ class Runner:
             if self.stopped:  # while it was starting
                 process.terminate()
         told = process.communicate()[1].strip()
+        if process.returncode == ConfigError.exit_code and before is not None:
+            write_json(job.directory / MADE_BY, before)  # nothing was done by these words
         with self._lock:
             self._running.discard(process)
         print(f"end {process.returncode:2d} {job.directory}  {told[-300:]}", flush=True)
         return process.returncode
 
-    def _sign(self, job: Job) -> None:
-        """Note the commit before the run begins, for it may outlive us; one gone on with has several."""
+    def _sign(self, job: Job) -> dict[str, Any] | None:
+        """Note the commit before the run begins, for it may outlive us; return what a begun run noted."""
         job.directory.mkdir(parents=True, exist_ok=True)
-        begun = (job.directory / "config.yaml").is_file()
-        commits = [made_by(job.directory)["commit"]] if begun else []
+        before = made_by(job.directory) if (job.directory / "config.yaml").is_file() else None
+        commits = [before["commit"]] if before else []
         words = {"words": list(job.words), "commit": among([*commits, self._commit])}
         write_json(job.directory / MADE_BY, words)
+        return before
 
     def _stop(self, number: int, frame: object) -> None:
         del number, frame

@@ -52,7 +52,8 @@ def publish(run: Path, kept: Path = KEPT, *, weights: bool = True) -> None:
 
     into = kept / run.name
     into.mkdir(parents=True, exist_ok=True)
-    for name in ("config.yaml", "results.json", "status.json", MADE_BY):
+    noted = [MADE_BY] if (run / MADE_BY).is_file() else []  # not of a run that no script began
+    for name in ("config.yaml", "results.json", "status.json", *noted):
         shutil.copyfile(run / name, into / name)
     (into / ".checkpointed").touch()  # so that bihm-train does not take it for a run without a past
     if weights:

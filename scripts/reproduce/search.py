@@ -18,7 +18,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from jobs import RESULTS, ROOT, Job, Runner, is_finished, line, made_by, recorded, replace
+from jobs import RESULTS, ROOT, Job, Runner, line, made_by, recorded, replace
 
 from bihm.records.run_files import read_json, write_json
 
@@ -64,7 +64,7 @@ def record(
         if reason := broken(job.directory):
             broke.append({"setting": setting, "reason": reason})
             continue
-        if not is_finished(job.directory):
+        if not job.finished:
             tried += [entry for entry in known.get("tried", []) if entry["setting"] == setting]
             broke += [entry for entry in known.get("broke", []) if entry["setting"] == setting]
             continue
@@ -93,13 +93,19 @@ def record(
     return {**head, "tried": tried, "broke": broke, "not_run": left}
 
 
+def shown_setting(setting: list[str]) -> str:
+    """A setting in a table."""
+    return f"`{' '.join(setting)}`" if setting else "as it is"
+
+
 def broken(directory: Path) -> str:
-    """Why a run failed; nothing of any other."""
+    """Why the numbers of a run broke; nothing of any other, as of one that a full disk ended."""
     file = directory / "status.json"
     status = read_json(file) if file.is_file() else {}
-    if status.get("status") != "failed":
+    reason = str(status.get("reason"))
+    if status.get("status") != "failed" or not reason.startswith("NumbersError: "):
         return ""
-    return re.sub(r"^\w+Error: ", "", str(status["reason"])).partition(";")[0]
+    return reason.removeprefix("NumbersError: ").partition(";")[0]
 
 
 def table_of(records: list[dict[str, Any]], score: str) -> str:
@@ -115,7 +121,7 @@ def table_of(records: list[dict[str, Any]], score: str) -> str:
             ess = [f"{100 * entry['ess_p']:.1f}"] if "ess_p" in entry else []
             cells = (
                 found["set"],
-                f"`{' '.join(entry['setting'])}`" if entry["setting"] else "as it is",
+                shown_setting(entry["setting"]),
                 f"{sign * entry[f'valid_{score}']:.2f} +- {entry['sem']:.2f}",
                 *ess,
                 str(entry["steps"]),
@@ -128,7 +134,7 @@ def table_of(records: list[dict[str, Any]], score: str) -> str:
         others = [(one["setting"], one["reason"]) for one in found.get("broke", [])]
         others += [(setting, "not run") for setting in found["not_run"]]
         for setting, why in others:
-            lines.append(line([found["set"], f"`{' '.join(setting)}`", why, *rest]))
+            lines.append(line([found["set"], shown_setting(setting), why, *rest]))
     return "\n".join(lines)
 
 
@@ -149,9 +155,8 @@ def main() -> None:
     if unknown := sorted(set(words.sets) - plans.keys()):
         raise SystemExit(f"{unknown[0]!r} is none of {', '.join(plans)}")
     chosen = {name: plans[name] for name in words.sets or plans}
-    if not words.no_runs:
-        jobs = [j for name, plan in chosen.items() for j in jobs_of(words.folder, name, plan)]
-        Runner(words.jobs).run(jobs)
+    jobs = [job for name, plan in chosen.items() for job in jobs_of(words.folder, name, plan)]
+    failed = [] if words.no_runs else Runner(words.jobs).run(jobs)
     words.records.mkdir(exist_ok=True)
     for name, plan in chosen.items():
         file = words.records / f"{name}.json"
@@ -167,6 +172,8 @@ def main() -> None:
     ]
     for marker, score in (("searches", "log_p"), ("searches by density", "parzen")):
         replace(words.results, marker, table_of(kept, score))
+    if failed:
+        raise SystemExit(f"{len(failed)} of {len(jobs)} runs failed, see above")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import search
 import tables
 
 import bihm
+from bihm.config import to_yaml
 
 FOLDER = Path(__file__).parents[2] / "scripts" / "reproduce"
 
@@ -196,19 +197,31 @@ def test_every_recipe_with_a_published_number_exists():
         assert f"<!-- end of {name} -->" in document
 
 
+def ran(like, folder, name, plan, setting, limits=()):
+    """The run of a setting as a search would have left it, with the numbers of another."""
+    (job,) = search.jobs_of(folder, name, plan | {"settings": [setting]})
+    shutil.copytree(like, job.directory)
+    config, _ = jobs.compose_words([*job.words, *limits])
+    (job.directory / "config.yaml").write_text(to_yaml(config))
+    return job.directory
+
+
 def test_a_search_reads_valid_alone_and_puts_the_best_first(uninterrupted, tmp_path):
     settings = [["K=3"], ["K=4"], ["layers=[5,2]"], ["K=9"], ["optim.lr=9"]]
     plan = {"words": ["dataset=bars"], "settings": settings}
     for setting, log_p in ((["K=3"], -9.0), (["K=4"], -7.0), (["layers=[5,2]"], -8.0)):
-        run = shutil.copytree(uninterrupted[0], tmp_path / "bars" / search.slug(setting))
+        run = ran(uninterrupted[0], tmp_path, "bars", plan, setting)
         block = json.loads((run / "results.json").read_text())
         block["valid"]["log_p"]["mean"] = log_p
         del block["test"]
         (run / "results.json").write_text(json.dumps(block))
-    failed = tmp_path / "bars" / "optim.lr=9"
-    failed.mkdir()
-    reason = "NumbersError: train/loss is nan at step 3; lower optim.lr"
-    (failed / "status.json").write_text(json.dumps({"status": "failed", "reason": reason}))
+    for setting, reason in (
+        ("optim.lr=9", "NumbersError: train/loss is nan at step 3; lower optim.lr"),
+        ("K=9", "OSError: no space left on device"),
+    ):
+        failed = tmp_path / "bars" / setting
+        failed.mkdir()
+        (failed / "status.json").write_text(json.dumps({"status": "failed", "reason": reason}))
     found = search.record(tmp_path, "bars", plan)
     assert [entry["setting"] for entry in found["tried"]] == [["K=4"], ["layers=[5,2]"], ["K=3"]]
     assert found["tried"][0]["valid_log_p"] == -7.0
@@ -224,15 +237,58 @@ def test_a_search_reads_valid_alone_and_puts_the_best_first(uninterrupted, tmp_p
     assert search.record(tmp_path, "bars", other, found)["not_run"] == settings
 
 
+def test_a_search_records_no_run_of_other_words(uninterrupted, tmp_path):
+    """Limits that differ, which a run may be given later, make no other run, but other numbers."""
+    plan = {"words": ["dataset=bars", "epochs=9"], "settings": [["K=3"], ["K=4"]]}
+    for setting, limits in ((["K=3"], ["epochs=4"]), (["K=4"], ["stop.patience=3"])):
+        ran(uninterrupted[0], tmp_path, "bars", plan, setting, limits)
+    found = search.record(tmp_path, "bars", plan)
+    assert (found["tried"], found["not_run"]) == ([], plan["settings"])
+    shutil.copytree(tmp_path / "bars" / "K=4", tmp_path / "bars" / "K=5")
+    with pytest.raises(SystemExit, match="holds another run: K was 4, now 5"):
+        search.record(tmp_path, "bars", plan | {"settings": [["K=5"]]})
+
+
+@pytest.mark.long
+def test_a_search_says_what_failed_and_leaves_what_was_noted(document, tmp_path):
+    """Other epochs under a cosine are refused: the run stays what it was, by its old words."""
+    plan = {
+        "words": ["dataset=bars", *SMALL.split(), "optim.schedule=cosine"],
+        "settings": [["epochs=2"]],
+    }
+    file, folder = tmp_path / "plan.json", tmp_path / "runs"
+    words = ["--plan", file, "--records", tmp_path / "records", "--results", document]
+
+    def searched():
+        file.write_text(json.dumps({"bars": plan}))
+        command = [sys.executable, FOLDER / "search.py", folder, *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert searched().returncode == 0
+    (old,) = (folder / "bars").iterdir()
+    before = json.loads((old / jobs.MADE_BY).read_text())
+    plan["settings"] = [["epochs=3"]]
+    old.rename(folder / "bars" / "epochs=3")
+    done = searched()
+    assert done.returncode == 1
+    assert "1 of 1 runs failed" in done.stderr
+    assert json.loads((folder / "bars" / "epochs=3" / jobs.MADE_BY).read_text()) == before
+    assert jobs.recorded(tmp_path / "records" / "bars.json")["tried"] == []
+
+
 def test_a_search_may_compare_densities_which_have_a_table_of_their_own(uninterrupted, tmp_path):
     bits = {"words": ["dataset=bars"], "settings": [["K=3"]]}
-    grey = {"words": ["model=targetprop"], "settings": [[], ["K=3"]], "score": "parzen"}
+    grey = {"words": ["model=targetprop"], "settings": [[], ["model.N=3"]], "score": "parzen"}
     for folder, block in (
         ("bits/K=3", {"log_p": {"mean": -9.0, "sem": 0.1}, "ess_p": 0.5}),
         ("grey/as-it-is", {"parzen": {"mean": 230.0, "sem": 1.5}}),
-        ("grey/K=3", {"parzen": {"mean": 236.0, "sem": 1.5}}),
+        ("grey/model.N=3", {"parzen": {"mean": 236.0, "sem": 1.5}}),
     ):
-        run = shutil.copytree(uninterrupted[0], tmp_path / folder)
+        name, setting = folder.split("/")
+        plan = {"bits": bits, "grey": grey}[name]
+        run = ran(
+            uninterrupted[0], tmp_path, name, plan, [] if setting == "as-it-is" else [setting]
+        )
         results = json.loads((run / "results.json").read_text()) | {"valid": block}
         (run / "results.json").write_text(json.dumps(results))
     records = [search.record(tmp_path, n, plan) for n, plan in (("bits", bits), ("grey", grey))]
@@ -241,7 +297,7 @@ def test_a_search_may_compare_densities_which_have_a_table_of_their_own(uninterr
     assert "grey" not in of_bits
     assert "| 9.00 +- 0.10 | 50.0 |" in of_bits
     assert "bits" not in of_densities
-    assert "| grey | `K=3` | 236.00 +- 1.50 |" in of_densities
+    assert "| grey | `model.N=3` | 236.00 +- 1.50 |" in of_densities
     assert "| grey | as it is | 230.00 +- 1.50 |" in of_densities
 
 
@@ -268,6 +324,11 @@ def test_how_a_machine_is_sampled_is_looked_for_on_valid(tmp_path):
     }
     assert [one["valid_parzen"] for one in tried] == sorted(one["valid_parzen"] for one in tried)
     assert all(one["sem"] > 0 and 0.1 <= one["sigma"] <= 1 for one in tried)
+    other = shutil.copytree(tmp_path / "run", tmp_path / "other")
+    command = [sys.executable, FOLDER / "how_to_sample.py", other, "--record", record]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "record.json is the record of run; give another --record" in done.stderr
 
 
 @pytest.mark.long
@@ -277,7 +338,7 @@ def test_what_a_search_is_to_try_has_a_place_and_words_of_its_own():
         assert len({job.directory for job in found}) == len(found)
         for job in found:
             config, _ = jobs.compose_words(job.words)
-            assert name.endswith(config.dataset.name)  # a set's or a recipe's
+            assert config.dataset.name in name  # a set's or a recipe's
             assert config.seed == 0
             assert max(map(len, job.directory.parts)) < 200  # of the 255 that file systems allow
 
