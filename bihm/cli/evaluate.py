@@ -85,7 +85,7 @@ def main(argv: list[str] | None = None) -> None:
         if (command.run is None) == (command.weights is None):
             raise ConfigError("give one of run=DIR and weights=FILE")
         check_several(command)
-        if not 1 <= (command.samples or 1) <= 10**6:
+        if command.samples is not None and not 1 <= command.samples <= 10**6:
             raise ConfigError(
                 f"samples must be at least 1 and at most 10**6, got {command.samples}"
             )

@@ -153,6 +153,11 @@ def _own_file(name: str, path: str | None) -> Path | None:
     return Path(paths.expand(path))
 
 
+def is_own(name: str, path: str | None) -> bool:
+    """Whether a dataset is the user's, a file or an import, whose rows nothing pins."""
+    return _own_file(name, path) is not None
+
+
 def require(name: str, path: str | None = None) -> None:
     """Raise at once, from headers alone, what `load` would say about data that are not there."""
     if (own := _own_file(name, path)) is not None:

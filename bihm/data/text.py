@@ -93,7 +93,8 @@ def _values(line: Line, path: Path, kind: Layout, words: _Words) -> tuple[bytes,
         except KeyError:
             pass
     for column, field in enumerate(fields[kind.row_names :], start=int(kind.row_names)):
-        if field not in words and BIT.fullmatch(field) is None:
+        absent = words.absent is not None and is_absent(field)
+        if field not in words and not absent and BIT.fullmatch(field) is None:
             raise DataError(
                 f"{path}: line {line.number}, value {column + 1} is {shown(field)!r}; "
                 f"{_hint(field, column, fields, kind)}"

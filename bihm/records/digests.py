@@ -2,10 +2,14 @@
 
 import hashlib
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+
+from bihm.errors import DataError
 
 
 def digest_text(content: Any) -> str:
@@ -21,3 +25,17 @@ def digest_arrays(tree: Any) -> str:
         digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}\n".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
+
+
+def noted_digest(path: Path) -> str | None:
+    """What a file notes, if it is there.
+
+    Raises:
+        DataError: it holds no digest.
+    """
+    if not path.is_file():
+        return None
+    noted = path.read_text(errors="replace").strip()
+    if re.fullmatch("[0-9a-f]{64}", noted) is None:
+        raise DataError(f"{path} is damaged; remove it if what the run began with is unchanged")
+    return noted

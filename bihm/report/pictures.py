@@ -62,7 +62,8 @@ def _weights(machine: TrainedMachine, layout: Layout) -> Iterator[Shown]:
     )
     for name, (conditional, of_x) in FIRST_LAYER.items():
         w = np.asarray(arrays.get(name, np.zeros(())))
-        if w.ndim != 2:
+        deterministic = f"{name.removesuffix('w')}u.0" in arrays  # a layer of its own beside w
+        if w.ndim != 2 or deterministic:
             continue
         rows = w if of_x else w.T
         picture = weight_grid(rows, layout.shape, layout.column_major, MOST_TILES)

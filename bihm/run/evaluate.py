@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bihm import paths
-from bihm.config import Config
 from bihm.data import Dataset, archive
 from bihm.data import load as load_dataset
 from bihm.data.layout import MISSING
@@ -21,6 +20,7 @@ from bihm.run.build import fixed_rows, make_keys
 from bihm.run.curve import curve
 from bihm.run.given import as_estimates, given_block, given_of, seen_estimates
 from bihm.run.listener import NOBODY, Listener
+from bihm.run.own_rows import own_dataset
 from bihm.run.parzen import split_density
 from bihm.run.repeats import repeat, repeats_block, spread_of_rows
 from bihm.run.sandwich import sandwich_block, sandwich_rows
@@ -141,7 +141,7 @@ def evaluate_parzen(
 
     Arguments, files and errors are those of `evaluate`.
     """
-    identity, found = find_dataset(machine.config, dataset)
+    identity, found = find_dataset(machine, dataset)
     file = _file(machine, identity, f"{split}-parzen", out)
     about = tell_of_rows(identity, found, split, to)
     parts = (machine.structure, machine.params, found, split, samples, to.report)
@@ -190,7 +190,7 @@ def find_place(
     to: Listener,
 ) -> Place:
     """Read the rows, and see that their files can be written, before the work."""
-    identity, found = find_dataset(machine.config, dataset, missing=True)
+    identity, found = find_dataset(machine, dataset, missing=True)
     files = {K: _file(machine, identity, f"{split}-K{K}", out) for K in Ks}
     rows = fixed_rows(machine.family, found, split)
     about = tell_of_rows(identity, found, split, to)
@@ -212,22 +212,26 @@ def tell_of_rows(identity: str, found: Dataset, split: str, to: Listener) -> dic
     return {"dataset": identity, "cut": found.cut}
 
 
-def find_dataset(config: Config, name: str | None, missing: bool = False) -> tuple[str, Dataset]:
+def find_dataset(
+    machine: TrainedMachine, name: str | None, missing: bool = False
+) -> tuple[str, Dataset]:
     """The run's own dataset, another one, or a file; and which it is: a name or a whole path.
 
     With `missing`, rows of a file may lack values: see `bihm.data.load`.
     """
-    own = config.dataset
+    own = machine.config.dataset
     if name is None or name == own.name:
-        identity, dataset = own.name, load_dataset(own.name, own.path)
+        identity, dataset = own.name, own_dataset(machine.config, machine.stem)
+    elif name == "file":
+        raise ConfigError("dataset=file: name the file itself, as dataset=rows.csv")
     elif Path(name).suffix:
         identity, dataset = os.path.abspath(name), load_dataset("file", name, missing)
     else:
         identity, dataset = name, load_dataset(name)
-    if dataset.n_features != config.dataset.n_features:
+    if dataset.n_features != own.n_features:
         raise ConfigError(
             f"{dataset.name} has {dataset.n_features} features; this run's machine has "
-            f"{config.dataset.n_features} visible units"
+            f"{own.n_features} visible units"
         )
     return identity, dataset
 

@@ -28,11 +28,12 @@ class Gallery:
     What needs no program of its own comes with every checkpoint. The rest, first what each layer does and
     then what takes a chain, waits until the run has lasted so long that all that was shown, and compiled
     for it, is less than SHARE of its time: a short run on a machine that has never compiled its shapes ends
-    without it.
+    without it. What counts is the time since this start, which alone knows what it has spent.
     """
 
-    def __init__(self, book: Logbook, run: Run) -> None:
+    def __init__(self, book: Logbook, run: Run, began: float) -> None:
         self._book, self._run = book, run
+        self._began = began  # seconds that earlier starts of the run had lasted
         self._spent = 0.0
         self._called = self._laid_out = False
 
@@ -66,7 +67,7 @@ class Gallery:
         free = (
             kind == "layers" and last is not None
         )  # but for its compilation it takes milliseconds
-        whole = free or self._spent + expected <= SHARE * seconds
+        whole = free or self._spent + expected <= SHARE * (seconds - self._began)
         yield whole
         took = time.monotonic() - began
         self._spent += took

@@ -74,20 +74,22 @@ def _draw(key: PRNGKey, structure: Structure, params: Params, x: Array, *, star:
     machine = bind(structure, params)
     p_key, h_key, x_key, chain_key = jax.random.split(key, 4)
     dreams, _ = sampling.ancestral(p_key, machine, DREAMS)
-    chain = sampling.start_chain(h_key, machine, jnp.concatenate([dreams, x]), 2 if star else 1)
-    h_1, bottom = chain.h[0][0, DREAMS:], machine.p[0]
+    given = jnp.arange(x.shape[1]) < x.shape[1] // 2
+    # The rest of a row is another's dream: nothing of a completion has seen what it completes.
+    begun = jnp.concatenate([dreams, jnp.where(given[None], x, dreams[: len(x)])])
+    copies = 2 if star else 1
+    chain = sampling.start_chain(h_key, machine, jnp.concatenate([begun, x]), copies)
+    h_1, bottom = chain.h[0][0, len(begun) :], machine.p[0]
     if isinstance(bottom, Factorised):
         rebuilt = jax.nn.sigmoid(bottom.logits(h_1))
     else:  # it has no mean in closed form
         rebuilt = bottom.sample(jax.random.uniform(x_key, x.shape, jnp.float32), h_1)
-    given = jnp.arange(x.shape[1]) < x.shape[1] // 2
-    begun = jnp.concatenate([dreams, jnp.where(given[None], x, dreams[: len(x)])])
     observed = jnp.concatenate(
         [jnp.zeros(dreams.shape, bool), jnp.broadcast_to(given[None], x.shape)]
     )
     done, _ = sampling.run_chain(
-        chain_key, machine, chain._replace(x=begun), observed, jnp.asarray(0),
-        sweeps=SWEEPS, K=PROPOSALS,
+        chain_key, machine, sampling.Chain(begun, [h[:, : len(begun)] for h in chain.h]), observed,
+        jnp.asarray(0), sweeps=SWEEPS, K=PROPOSALS,
     )  # fmt: skip
     return _Drawn(done.x[:DREAMS], rebuilt, done.x[DREAMS:])
 

@@ -71,7 +71,7 @@ class TrainingLoop:
         self.others = Agreement(run.mesh, self.memory.seconds) if are_several() else None
         self._saved = self._seconds()
         self._told = -SECONDS_BETWEEN_LINES
-        self._gallery = images.Gallery(book, run)
+        self._gallery = images.Gallery(book, run, self.memory.seconds)
 
     @property
     def epoch(self) -> int:

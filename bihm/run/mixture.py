@@ -135,11 +135,18 @@ def _file(first: TrainedMachine, what: dict[str, Any], name: str, out: str | Non
     path = place(out, Path(f"{first.stem}eval-mixture-{name}.json"), ".json")
     with contextlib.suppress(DataError):  # absent or damaged: nothing to lose
         there = read_json(path)
-        if isinstance(there, dict) and any(there.get(key) != what[key] for key in what):
+        if isinstance(there, dict) and _about(there) != _about(what):
             raise ConfigError(
                 f"{path} holds other estimates than those of this mixture; choose another out="
             )
     return path
+
+
+def _about(block: dict[str, Any]) -> list[Any]:
+    """Of which machines and rows estimates are; a published block names its machines from its root."""
+    machines = block.get("mixture_of")
+    places = list(map(os.path.abspath, machines)) if isinstance(machines, list) else machines
+    return [places, block.get("dataset"), block.get("cut")]
 
 
 @disk_refusals()
@@ -163,10 +170,10 @@ def evaluate_mixture(
         DataError: data missing or damaged.
     """
     mixture = Mixture(machines, K)
-    identity, found = find_dataset(machines[0].config, dataset)
+    identity, found = find_dataset(machines[0], dataset)
     rows = fixed_rows(machines[0].family, found, split)
     about = tell_of_rows(identity, found, split, to)
-    what = {**about, "mixture_of": [name_of(machine) for machine in machines]}
+    what = {**about, "mixture_of": [os.path.abspath(name_of(machine)) for machine in machines]}
     file = _file(machines[0], what, f"{split}-K{K}", out)
     valid = mixture._each(machines[0].rows("valid"), K, "valid", to.report)
     weights = fit_weights(valid)

@@ -46,11 +46,9 @@ def check_exact(saved: Config, run: Run, directory: Path) -> None:
         ConfigError: it is not; one line with the limit and the reason. Nothing has been changed.
     """
     old, new = phases(saved), phases(run.config)
-    if old == new:
-        return
     with contextlib.closing(Checkpoints(directory, run.config, read_only=True)) as checkpoints:
         found = checkpoints.restore(first_state(run))
-    if found is None:  # nothing was done yet that other limits could have changed
+    if found is None or old == new:  # nothing was done yet that other limits could have changed
         return
     memory = Memory(**found.memory)
     for i in range(memory.phase):

@@ -3,18 +3,14 @@
 import contextlib
 import logging
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from bihm.config import Config, differences, load
-from bihm.data import Dataset
-from bihm.data import load as load_dataset
 from bihm.errors import BihmError, ConfigError, DataError
-from bihm.records.digests import digest_arrays
 from bihm.records.results import summary
-from bihm.records.run_files import read_json, write_text
-from bihm.run.build import Run
+from bihm.records.run_files import read_json
+from bihm.run.own_rows import are_its_rows
 from bihm.run.raised_limits import is_longer
 
 log = logging.getLogger("bihm")
@@ -38,44 +34,20 @@ def check_claim(config: Config, directory: Path) -> Config | None:
     return None
 
 
-def hold_to_its_rows(run: Run, directory: Path) -> None:
-    """See that a user's file holds the rows that this run began with; datasets of ours are pinned."""
-    if run.config.dataset.path is None:
-        return
-    digest, path = _digest_rows(run.dataset), directory / ".rows"
-    if path.exists() and path.read_text().strip() != digest:
-        raise DataError(
-            f"{run.config.dataset.path}: other rows than when {directory} began; put them back, "
-            "or choose another hydra.run.dir"
-        )
-    write_text(path, f"{digest}\n")
-
-
-def _digest_rows(dataset: Dataset) -> str:
-    return digest_arrays((dataset.train, dataset.valid, dataset.test))
-
-
 def nothing_to_do(saved: Config, config: Config, directory: Path) -> bool:
     """Whether `train` would leave a run that was `saved` as it is; nothing is written.
 
     What it would refuse, or look at itself, is not said here: False.
     """
     with contextlib.suppress(BihmError):
+        wanted = config if config.dataset.path is None else _filled(config, saved)
+        if differences(saved, wanted):  # which may have another number of phases
+            return False
         results = finished_results(directory)
         if results is None or is_longer(saved, config, results):
             return False
-        if config.dataset.path is None:
-            return not differences(saved, config)
-        rows = _digest_file(config.dataset.name, config.dataset.path)
-        path = directory / ".rows"
-        known = path.is_file() and path.read_text().strip() == rows
-        return known and not differences(saved, _filled(config, saved))
+        return are_its_rows(config, directory)
     return False
-
-
-@cache
-def _digest_file(name: str, path: str) -> str:
-    return _digest_rows(load_dataset(name, path))
 
 
 def _filled(config: Config, saved: Config) -> Config:

@@ -10,7 +10,7 @@ from bihm.config import Config
 from bihm.errors import BihmError, ConfigError, DataError
 from bihm.machine.machine import Params, parameter_names
 from bihm.records.checkpoint import has_begun
-from bihm.records.digests import digest_arrays
+from bihm.records.digests import digest_arrays, noted_digest
 from bihm.records.run_files import write_text
 from bihm.run.build import Run
 from bihm.run.load import read_run, read_weights
@@ -75,7 +75,7 @@ def hold_to_its_start(run: Run, directory: Path) -> None:
     if run.config.init["from"] is None or has_begun(directory):
         return
     digest, path = digest_arrays(run.params), directory / ".start"
-    if path.exists() and path.read_text().strip() != digest:
+    if noted_digest(path) not in (None, digest):
         raise DataError(
             f"init.from={run.config.init['from']}: other parameters than when {directory} began; "
             "put them back, or choose another hydra.run.dir"

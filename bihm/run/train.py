@@ -28,9 +28,10 @@ from bihm.records.run_files import lock, write_json, write_status, write_text
 from bihm.run.build import Run, first_state, make_run, phases
 from bihm.run.follow import follow, same_work
 from bihm.run.loop import TrainingLoop
+from bihm.run.own_rows import hold_to_its_rows
 from bihm.run.processes import are_several, from_first, in_step, is_first, told_to_others
 from bihm.run.raised_limits import changed_limits, check_exact, is_longer
-from bihm.run.same_run import check_claim, finished_results, hold_to_its_rows
+from bihm.run.same_run import check_claim, finished_results
 from bihm.run.start import hold_to_its_start, start_from
 from bihm.runtime import arithmetic, computed_instead
 from bihm.signals import StopRequest, stop_request
@@ -52,15 +53,12 @@ def train(config: Config, directory: Path, interactive: bool = False) -> dict[st
     directory.mkdir(parents=True, exist_ok=True)
     with told_to_others(), lock(directory), stop_request() as stop:
         saved = check_claim(config, directory)
-        hold_to_its_rows(run, directory)
+        hold_to_its_rows(run.config, run.dataset, directory)
         hold_to_its_start(run, directory)
         finished = finished_results(directory)
         if finished is not None and not (saved and is_longer(saved, config, finished)):
             limits = changed_limits(saved, config) if saved else []
-            lower = (
-                f" (a finished run only takes higher limits: {', '.join(limits)})" if limits else ""
-            )
-            log.info("%s has finished already; nothing to do%s", directory, lower)
+            log.info("%s has finished already; nothing to do%s", directory, _why(finished, limits))
             for line in summary(finished):
                 log.info("%s", line)
             from_first({"finished": finished})
@@ -119,12 +117,21 @@ def _train(run: Run, directory: Path, interactive: bool, stop: StopRequest) -> d
         return results
 
 
+def _why(finished: dict[str, Any], limits: list[str]) -> str:
+    """Why a finished run does not go on although it is given other limits."""
+    ended_by = finished["train"]["stopped_by"]
+    others = f": {ended_by} ended it, and only more of that lets it go on ({', '.join(limits)})"
+    return others if limits else ""
+
+
 def _remedy(config: Config) -> str:
     """What keeps the numbers of a run from breaking."""
     clip, optim = config.optim.clip, config.optim
     bound = "set optim.clip, as optim.clip=1" if clip is None else f"optim.clip (now {clip:g})"
-    rates = {f"{phase.lr:g}" for phase in phases(config)}
-    lower = f"lower optim.lr (now {', then '.join(sorted(rates))}) or {bound}"
+    rates = dict.fromkeys(f"{phase.lr:g}" for phase in phases(config))
+    own = optim.phases and all(phase.lr is not None for phase in optim.phases)
+    key = "the lr of optim.phases" if own else "optim.lr"
+    lower = f"lower {key} (now {', then '.join(rates)}) or {bound}"
     # Adam's steps are no longer for a larger penalty, but the squares of its gradient leave float32.
     most = ADAMS_PENALTY if optim.name == "adam" else 1 / max(p.lr or 0 for p in phases(config))
     for name, penalty in (("l2", optim.l2), ("l1", optim.l1)):

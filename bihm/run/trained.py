@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bihm.config import Config
-from bihm.data import load as load_dataset
 from bihm.machine.family import Report, silent
 from bihm.machine.likelihood import Estimates, LogZ
 from bihm.machine.machine import Params, Structure, count_parameters
@@ -16,6 +15,7 @@ from bihm.run.build import fixed_rows, make_keys
 from bihm.run.families import family_of
 from bihm.run.given import Given, given_of, seen_estimates
 from bihm.run.masks import Layout, layout_of, observed_of
+from bihm.run.own_rows import own_dataset
 from bihm.run.parzen import MOST_MEANS, split_density
 from bihm.run.posterior import Posterior, weighted_latents
 from bihm.run.sampling_options import MOST, Options
@@ -72,10 +72,8 @@ class TrainedMachine:
 
         Grey levels are made bits once and for all, as for every estimate.
         """
-        dataset = self.config.dataset
-        return fixed_rows(
-            self.family, load_dataset(dataset.name, dataset.path), arguments.check_split(split)
-        )
+        dataset = own_dataset(self.config, self.stem)
+        return fixed_rows(self.family, dataset, arguments.check_split(split))
 
     def estimates(
         self,
@@ -235,7 +233,7 @@ class TrainedMachine:
 
         That of bihm-eval parzen=true: from so many means of pixels, and from training rows, the anchor.
         """
-        dataset = load_dataset(self.config.dataset.name, self.config.dataset.path)
+        dataset = own_dataset(self.config, self.stem)
         samples = arguments.whole("samples", samples, 1, MOST_MEANS)
         parts = (self.family, make_keys(self.config.seed), self.structure, self.params, dataset)
         return split_density(*parts, arguments.check_split(split), samples, silent)

@@ -14,10 +14,10 @@ from omegaconf import OmegaConf, open_dict, read_write
 
 from bihm.cli import compose, going_on, sweep, sweep_table
 from bihm.cli.job_config import job_config
-from bihm.config import to_yaml
+from bihm.config import PhaseConfig, to_yaml
 from bihm.errors import BihmError, ConfigError, NumbersError
 from bihm.records.run_files import write_json, write_status, write_text
-from bihm.run import same_run
+from bihm.run import own_rows, same_run
 
 __all__ = ["home"]  # a fixture
 
@@ -210,14 +210,26 @@ def test_rows_of_a_file_are_looked_at(tmp_path, monkeypatch, composed):
     ran.dataset.n_features, ran.layers = 3, [3, 2]
     train(ran, directory)
     assert not same_run.nothing_to_do(ran, wanted, directory)  # it never noted its rows
-    (directory / ".rows").write_text(same_run._digest_file("file", str(rows)))
+    (directory / ".rows").write_text(own_rows._digest_of("file", str(rows)))
     assert same_run.nothing_to_do(ran, wanted, directory)
     rows.write_text("1,0,0\n0,1,1\n" * 10)
-    same_run._digest_file.cache_clear()
+    own_rows._digest_of.cache_clear()
     assert not same_run.nothing_to_do(ran, wanted, directory)
     rows.unlink()
-    same_run._digest_file.cache_clear()
+    own_rows._digest_of.cache_clear()
     assert not same_run.nothing_to_do(ran, wanted, directory)
+
+
+def test_a_job_with_another_number_of_phases_is_left_to_train(tmp_path, composed):
+    keys = [key for key in composed if key != "hydra"]
+    ran = job_config(OmegaConf.masked_copy(composed, keys), [])
+    train(ran, tmp_path / "run")
+    assert same_run.nothing_to_do(ran, ran, tmp_path / "run")
+    wanted = copy.deepcopy(ran)
+    wanted.optim.phases = [PhaseConfig(K=1), PhaseConfig(K=2)]
+    assert not same_run.nothing_to_do(ran, wanted, tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"holds another run: optim\.phases was"):
+        same_run.check_claim(wanted, tmp_path / "run")
 
 
 @pytest.fixture

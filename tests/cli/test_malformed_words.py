@@ -270,6 +270,7 @@ RUNS = [
     ([E.strip(), "run=a\nb"], 2, r"run=a\nb is not a run directory"),
     ([E.strip(), "run=a\udcff"], 2, r"'a\udcff' is no valid UTF-8"),
     ([T.strip(), "hydra.run.dir=a\udcff"], 2, r"'a\udcff' is no valid UTF-8"),
+    (E + "run=a parzen=true samples=0", 2, "samples must be at least 1 and at most 10**6, got 0"),
     (E + "run=a K=0", 2, "K must be at least 1 and below 2**31, got 0"),
     (E + "run=a K=2.5e0", 2, "K must be a whole number, or several as [1,10,100], got '2.5e0'"),
     (E + "run=a K=99999999999", 2, "K must be at least 1 and below 2**31"),

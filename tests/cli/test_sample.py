@@ -122,7 +122,7 @@ def test_samples_are_those_of_the_best_state_and_need_no_data(run, bars, monkeyp
     run(f"run={bars}", "n=5")
     before = drawn(bars, "samples-ancestral")["x"]
     monkeypatch.setattr("bihm.run.load.read_checkpoint", only_the_best)
-    monkeypatch.setattr("bihm.run.trained.load_dataset", None)
+    monkeypatch.setattr("bihm.run.trained.own_dataset", None)
     assert run(f"run={bars}", "n=5")[0] == 0
     np.testing.assert_array_equal(drawn(bars, "samples-ancestral")["x"], before)
 

@@ -55,6 +55,10 @@ def test_an_array_may_lack_values(tmp_path):
 WRONG = {
     "two.csv": ("1,2,0\n0,?,1\n", "line 1, value 2 is '2'; only 0 and 1"),
     "word.csv": ("1,,0\n0,what,1\n", "line 2, value 2 is 'what'; only 0 and 1"),
+    "short, and its first missing value.csv": (
+        "1,0,0\n?,1\n",
+        "line 2 has 2 values, the one before 3",
+    ),
     "short.csv": ("1,,0\n0,1\n", "line 2 has 2 values, the one before 3"),
 }
 

@@ -11,15 +11,18 @@ from html.parser import HTMLParser
 import pytest
 from cases import rare
 from small_run import EACH_EPOCH, tiny
+from tiny_machine import tiny_machine
 
 from bihm.cli import report as command
 from bihm.config import to_yaml
 from bihm.config.schema import ModelConfig
 from bihm.errors import NumbersError
-from bihm.report import page, plots
+from bihm.machine.machine import split
+from bihm.report import page, pictures, plots
 from bihm.report.machine import Bounds
 from bihm.report.write import write_report
 from bihm.run.train import train
+from bihm.run.trained import TrainedMachine
 
 QUICK = ["rows=20", "K=30"]
 OF_BITS = [
@@ -146,6 +149,17 @@ def test_what_a_model_does_not_have_is_left_out(report, tmp_path, model):
         assert (title in html.texts["h4"]) == of_bits
     assert html.has("Parzen density") != of_bits
     assert "Completions" in html.texts["h4"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("side", ["p", "q"])
+def test_weights_behind_a_deterministic_layer_are_no_pictures(side, tmp_path):
+    """They are between h_1, or x, and units of that layer."""
+    machine = tiny_machine(*(["dsbn", "sbn"] if side == "p" else ["sbn", "dsbn"]), visible=16)
+    structure, params = split(machine)
+    trained = TrainedMachine(tiny(layers=[4, 3, 2]), structure, params, f"{tmp_path}/")
+    shown = [one.title for one in pictures._weights(trained, trained.layout)]
+    assert shown == ["Weights of q(h1 | x)" if side == "p" else "Weights of p(x | h1)"]
 
 
 @pytest.mark.long

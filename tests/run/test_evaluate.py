@@ -293,8 +293,38 @@ def test_a_run_does_not_go_on_with_other_rows(tmp_path):
     np.savez(path, **rows | {"train": rows["train"][::-1]})
     with pytest.raises(DataError, match=r"rows\.npz: other rows than when .*run began"):
         train(config, tmp_path / "run")
+    machine = read_run(tmp_path / "run")  # nor are they its test rows
+    with pytest.raises(DataError, match=r"other rows than when .*run began; .* dataset=FILE"):
+        machine.rows("test")
+    with pytest.raises(DataError, match="other rows than when"):
+        evaluate(machine, split="test", K=6)
+    assert (
+        evaluate(machine, split="test", K=6, dataset=str(path), out=str(tmp_path))["examples"] > 0
+    )
     np.savez(path, **rows)
     assert train(config, tmp_path / "run") == results
+    assert evaluate(machine, split="test", K=config.eval.final_K) == results["test"]
+    for damage in (b"", b"\xff\xfe", b"0123"):
+        (tmp_path / "run" / ".rows").write_bytes(damage)
+        for ask in (lambda: train(config, tmp_path / "run"), machine.rows):
+            with pytest.raises(DataError, match=r"\.rows is damaged; remove it if"):
+                ask()
+
+
+def test_an_import_that_was_replaced_is_no_longer_the_data_of_a_run(tmp_path):
+    import_file(rows_of(tmp_path / "a" / "rows.npy"), name="mine")
+    config = tiny(dataset__name="mine", dataset__image_shape=None, epochs=1, batch_size=8)
+    train(config, tmp_path / "run")
+    import_file(rows_of(tmp_path / "b" / "rows.npy", seed=1), name="mine", force=True)
+    machine = read_run(tmp_path / "run")
+    for ask in (lambda: train(config, tmp_path / "run"), machine.rows):
+        with pytest.raises(DataError, match=r"mine: other rows than when .*run began"):
+            ask()
+
+
+def test_a_file_is_named_itself(run):
+    with pytest.raises(ConfigError, match=r"dataset=file: name the file itself, as dataset=rows"):
+        evaluate(read_run(run), split="test", K=3, dataset="file")
 
 
 def test_a_path_does_not_go_with_the_name_of_another_dataset(tmp_path):

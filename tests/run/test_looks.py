@@ -98,18 +98,20 @@ def test_all_that_is_shown_takes_no_more_than_its_share(monkeypatch):
     monkeypatch.setattr(images.Gallery, "_pictures", showing("chains", 4.0, 1.0))
     monkeypatch.setattr(images.time, "monotonic", lambda: now[0])
     state, rows = first_state(run), run.fixed_rows("valid")
-    gallery = images.Gallery(Unheard(), run)
+    gallery = images.Gallery(Unheard(), run, 1000.0)
     gallery.note_call(3.0)  # the step's program
     gallery.note_call(500.0)  # a chunk
     for seconds in range(20, 3001, 20):
-        gallery.show(state, rows, 0, float(seconds))
+        gallery.show(state, rows, 0, 1000.0 + seconds)
         at.append(now[0] / seconds)
     assert seen["layers"].index(True) == 1  # at 40 s: 0.3 x 3 s, and 0.1 s before, are 3 % of 34 s
     assert all(seen["layers"][1:])  # once compiled it is as good as free
     assert seen["chains"].index(True) == 10  # at 220 s: 1.5 x 3 s, 2 s before: 3 % of 217 s
     assert min(sum(whole) for whole in seen.values()) > 20
     assert max(at) <= images.SHARE
-    again = images.Gallery(Unheard(), run)  # of another run of this shape: its programs are there
+    again = images.Gallery(
+        Unheard(), run, 0.0
+    )  # of another run of this shape: its programs are there
     again.show(state, rows, 0, 20.0)
     assert [whole[-1] for whole in seen.values()] == [True, False]
     again.show(state, rows, 0, 50.0)
@@ -124,6 +126,23 @@ def test_the_weights_are_those_of_the_estimates_without_another_program():
     truth = exact(machine)
     mean, error = np.exp(log_w).mean(axis=0), np.exp(log_w).std(axis=0, ddof=1) / np.sqrt(30)
     assert (np.abs(mean - np.exp(truth.log_p[:7])) <= SIGMAS * error).all()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("star", [True, False])
+def test_a_completion_has_not_seen_what_it_completes(star, monkeypatch):
+    monkeypatch.setattr(looks, "SWEEPS", 1)  # later ones forget where the chain began
+    monkeypatch.setattr(looks, "PROPOSALS", 1)
+    machine = tiny_machine("sbn", "sbn", visible=4, sizes=[3, 2])
+    structure, params = split(machine)
+    rows = states(4)[:8].astype(np.uint8)
+    other = rows ^ np.array([0, 0, 1, 1], np.uint8)  # the second half is to be completed
+    parts = (jax.random.key(0), structure, params)
+    shown = [{i.tag: i.rows for i in looks.pictures(*parts, x, star, True)} for x in (rows, other)]
+    one, another = (found["completions/first_half_given"][1::2] for found in shown)
+    np.testing.assert_array_equal(one, another)
+    one, another = (found["reconstructions"][1::2] for found in shown)
+    assert (one != another).any()
 
 
 def test_a_layer_out_of_use_is_told():

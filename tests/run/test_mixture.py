@@ -104,6 +104,20 @@ def test_the_command_evaluates_a_mixture(command, runs, tmp_path):
     assert block["log_p"]["sem"] == pytest.approx(mixed.std(ddof=1) / np.sqrt(mixed.size), rel=1e-9)
 
 
+def test_a_mixture_is_the_same_by_whatever_way_its_runs_are_named(
+    command, runs, tmp_path, monkeypatch
+):
+    a, b = runs
+    monkeypatch.chdir(a.parent)
+    words = ["K=5", "split=valid", f"out={tmp_path}/m.json"]
+    assert command(f"run={a.name},{b}", *words)[0] == 0
+    monkeypatch.chdir(tmp_path)
+    assert command(f"run={a},{b}", *words)[0] == 0
+    code, _, told = command(f"run={b},{a}", *words)
+    assert code == 2
+    assert "holds other estimates than those of this mixture" in told
+
+
 @pytest.mark.long
 def test_python_gives_the_numbers_of_the_command(command, runs, tmp_path):
     a, b = runs

@@ -1,6 +1,7 @@
 """A run that is given more epochs, patience or time: it ends as if it had had them from the start."""
 
 import json
+import logging
 import shutil
 
 import pytest
@@ -61,7 +62,7 @@ def test_with_an_average_in_its_last_phase_and_interrupted_on_the_way(tmp_path, 
 
 
 @pytest.mark.long
-def test_more_patience_and_more_time(tmp_path, monkeypatch):
+def test_more_patience_and_more_time(tmp_path, monkeypatch, caplog):
     """Nothing is learnt from the fourth epoch to the sixth."""
     original = loop.TrainingLoop._finish_epoch
     times = {"seconds": 0.0}
@@ -76,6 +77,9 @@ def test_more_patience_and_more_time(tmp_path, monkeypatch):
     train(tiny(**slow, stop__patience=5), tmp_path / "whole")
     first = train(tiny(**slow, stop__patience=2), tmp_path / "run")["train"]
     assert (first["epochs"], first["stopped_by"]) == (5, "patience")
+    caplog.set_level(logging.INFO, "bihm")
+    train(tiny(**slow | {"epochs": 20}, stop__patience=2), tmp_path / "run")
+    assert "patience ended it, and only more of that lets it go on (epochs was 9" in caplog.text
     train(tiny(**slow, stop__patience=5), tmp_path / "run")
     assert_same_run(tmp_path / "run", tmp_path / "whole")
     monkeypatch.setattr(loop.TrainingLoop, "_seconds", lambda self: times["seconds"])

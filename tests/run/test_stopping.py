@@ -132,6 +132,10 @@ def test_a_run_that_ends_far_below_the_plateau_says_so(tmp_path, caplog):
         ),
         ({"optim__l2": 1e38}, "lower optim.l2 (now 1e+38), which alone breaks"),
         (
+            {"optim__phases": [PhaseConfig(lr=1e30, epochs=2), PhaseConfig(lr=1e-3, epochs=2)]},
+            "; lower the lr of optim.phases (now 1e+30, then 0.001) or set optim.clip",
+        ),
+        (
             {"optim__lr": 1e30, "optim__l2": 1e-5},
             "; lower optim.lr (now 1e+30) or set optim.clip",
         ),

@@ -1,0 +1,62 @@
+"""The rows of a run on a user's own data: noted when it begins, and others in their place are refused."""
+
+from functools import cache
+from pathlib import Path
+
+from bihm.config import Config
+from bihm.data import Dataset, is_own, load
+from bihm.errors import DataError
+from bihm.records.digests import digest_arrays, noted_digest
+from bihm.records.run_files import write_text
+
+NOTE = ".rows"  # in a run directory; datasets of ours are pinned, and need none
+
+
+def hold_to_its_rows(config: Config, dataset: Dataset, directory: Path) -> None:
+    """See that a user's data are the rows that this run began with, and note them.
+
+    Raises:
+        DataError: they are others, or the note is damaged.
+    """
+    if not is_own(config.dataset.name, config.dataset.path):
+        return
+    _check(config, dataset, directory, "choose another hydra.run.dir")
+    write_text(directory / NOTE, f"{_digest(dataset)}\n")
+
+
+def own_dataset(config: Config, stem: str) -> Dataset:
+    """The data of a run, for its estimates: with other rows its test would be rows it was trained on.
+
+    `stem` is that of a `TrainedMachine`. Of a weights file nothing is noted.
+
+    Raises:
+        DataError: the data are missing or damaged, or not those that the run began with.
+    """
+    dataset = load(config.dataset.name, config.dataset.path)
+    if is_own(config.dataset.name, config.dataset.path):
+        _check(config, dataset, Path(stem[:-1]), "name those to evaluate with dataset=FILE")
+    return dataset
+
+
+def are_its_rows(config: Config, directory: Path) -> bool:
+    """Whether these are known to be the rows that a run began with."""
+    name, path = config.dataset.name, config.dataset.path
+    return not is_own(name, path) or noted_digest(directory / NOTE) == _digest_of(name, path)
+
+
+def _check(config: Config, dataset: Dataset, directory: Path, or_else: str) -> None:
+    noted = noted_digest(directory / NOTE)
+    if noted is not None and noted != _digest(dataset):
+        raise DataError(
+            f"{config.dataset.path or dataset.name}: other rows than when {directory} began; put them "
+            f"back, or {or_else}"
+        )
+
+
+def _digest(dataset: Dataset) -> str:
+    return digest_arrays((dataset.train, dataset.valid, dataset.test))
+
+
+@cache
+def _digest_of(name: str, path: str | None) -> str:
+    return _digest(load(name, path))
