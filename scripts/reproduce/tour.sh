@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The runs of the README's tour and of its results table, word for word; about half an hour on two cores.
+# The runs of the README's tour, word for word, the three rules on digits, and seed 0 of six recipes; about half an hour on two cores.
 #   BIHM_DATA=/path/to/data ./scripts/run scripts/reproduce/tour.sh FOLDER
 set -euo pipefail
 into=${1:?usage: scripts/reproduce/tour.sh FOLDER}
