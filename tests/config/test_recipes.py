@@ -43,7 +43,9 @@ SAMPLES = {
     "bihm_shallow_dna": 5,
     "bihm_mushrooms": 30,
     "bihm_nips": 100,
+    "bihm_darn_q_nips": 100,
 }
+DARN_Q = ("bihm_darn_ocr_letters", "bihm_darn_q_nips")  # with an autoregressive q
 TWELVE = [300, 200, 100, 75, 50, 35, 30, 25, 20, 15, 10, 10]  # the paper's text
 FIVE = [400, 300, 200, 100, 10]  # of the best RWS in its paper
 
@@ -55,6 +57,7 @@ def cells():
         yield f"rws_{name}", "rws", name, rws, "sbn"
         yield f"bihm_darn_{name}", "bihm", name, DARN.get(name, bihm), "darn"
     yield "bihm_shallow_dna", "bihm", "dna", UCI["dna"][1], "sbn"
+    yield "bihm_darn_q_nips", "bihm", "nips", UCI["nips"][0], "sbn"
     for name, sizes in DENSITY.items():
         yield f"bihm_{name}", "bihm", name, sizes, "sbn"
         yield f"bihm_darn_{name}", "bihm", name, DARN_DENSITY.get(name, [200]), "darn"
@@ -102,7 +105,7 @@ def test_a_recipe_is_the_cell_that_it_names(name, rule, dataset, layers, bottom)
     else:
         assert kinds == ["sbn"]
     samples = SAMPLES.get(name, 1 if rule == "wake_sleep" else 10)
-    assert (config.q.layer, config.K) == ("sbn", samples)
+    assert (config.q.layer, config.K) == ("darn" if name in DARN_Q else "sbn", samples)
     # Numbers stand beside each other only where they are estimated in one way.
     assert (config.eval.final_K, config.eval.final_z_outer) == (1000, 100_000)
     # A cosine that patience cuts off never reaches its low rates.
