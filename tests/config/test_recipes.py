@@ -45,7 +45,7 @@ SAMPLES = {
     "bihm_nips": 100,
     "bihm_darn_q_nips": 100,
 }
-DARN_Q = ("bihm_darn_ocr_letters", "bihm_darn_q_nips")  # with an autoregressive q
+DARN_Q = ("bihm_darn_ocr_letters", "bihm_darn_q_nips", "rws_darn_q_dna")  # with an autoregressive q
 TWELVE = [300, 200, 100, 75, 50, 35, 30, 25, 20, 15, 10, 10]  # the paper's text
 FIVE = [400, 300, 200, 100, 10]  # of the best RWS in its paper
 
@@ -58,6 +58,7 @@ def cells():
         yield f"bihm_darn_{name}", "bihm", name, DARN.get(name, bihm), "darn"
     yield "bihm_shallow_dna", "bihm", "dna", UCI["dna"][1], "sbn"
     yield "bihm_darn_q_nips", "bihm", "nips", UCI["nips"][0], "sbn"
+    yield "rws_darn_q_dna", "rws", "dna", UCI["dna"][1], "sbn"
     for name, sizes in DENSITY.items():
         yield f"bihm_{name}", "bihm", name, sizes, "sbn"
         yield f"bihm_darn_{name}", "bihm", name, DARN_DENSITY.get(name, [200]), "darn"
