@@ -54,6 +54,8 @@ def test_an_entry_leaves_by_the_code_of_its_command(monkeypatch, capsys):
 def test_a_module_run_by_its_name_is_its_command(program, monkeypatch):
     """`python -m bihm.cli.evaluate` once did nothing, and said nothing."""
     monkeypatch.setattr(sys, "argv", [program, "rnu=a"])
+    # With the checks of shapes in it: other processes would read that, and lack what the checks need.
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.delitem(sys.modules, f"bihm.cli.{entry.MODULES[program]}", raising=False)
     with pytest.raises(SystemExit, match="2"):
         runpy.run_module(f"bihm.cli.{entry.MODULES[program]}", run_name="__main__")
