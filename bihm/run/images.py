@@ -64,9 +64,8 @@ class Gallery:
         began, shape = time.monotonic(), self._run.structure
         last = _last.get((kind, shape))
         expected = TIMES[kind] * _compiling.get(shape, 0.0) if last is None else last
-        free = (
-            kind == "layers" and last is not None
-        )  # but for its compilation it takes milliseconds
+        # Once compiled, the look at the layers takes milliseconds.
+        free = kind == "layers" and last is not None
         whole = free or self._spent + expected <= SHARE * (seconds - self._began)
         yield whole
         took = time.monotonic() - began
