@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from bihm.cli import exit_codes
 from bihm.cli.keyvalue import parse, split_names
 from bihm.errors import ConfigError
+from bihm.records.progress import is_terminal
 from bihm.records.run_files import require_run
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ where it is.
                      A table or array may lack values (nothing, ?, NA, NaN): then the numbers are log p of
                      the seen part of each row, from K rounded up to hundreds, and say how many are missing
   per_example=true   also write eval-<split>-K<K>.npz with one value for each row, in the split's order
+                     (what follows is part of the names: eval-<split>-K<K>-repeats5-sandwich.json)
   sandwich=true      also dream 1000 rows, whose true latents are known, and estimate their log p from
                      below and from above: on them the lower estimate lacks at most the gap, in the mean
   repeats=5          estimate with so many seeds, the run's own and those after it: then there are 95 %
@@ -54,7 +56,7 @@ where it is.
   out=FILE           where to, a .json, or in which folder; arrays go beside it
 
 Beside each estimate stands the share of rows whose k-hat is above 0.7 (Pareto smoothed importance
-sampling): where those are many, the estimate is too low, and a line says so.
+sampling): where those are many, and ESS is low, the estimate may be too low, and a line says so.
 """
 
 
@@ -198,7 +200,7 @@ def _say(line: str) -> None:
 
 
 def _report(done: int, total: int) -> None:
-    if sys.stderr.isatty():
+    if is_terminal(sys.stderr):
         end = "\n" if done == total else ""
         print(f"\r{done} of {total} tiles", end=end, file=sys.stderr, flush=True)
 

@@ -111,8 +111,14 @@ def _read(text: str, kind: Any) -> Any:
 
 
 def split_names(text: str) -> list[str]:
-    """Files or folders with commas between them; a name that holds a comma is one, if it is there."""
+    """Files or folders with commas between them; a name that holds a comma is one, if it is there.
+
+    Raises:
+        ConfigError: one has no name; Path("") would be the working directory.
+    """
     parts = [text] if os.path.lexists(text) else text.split(",")
+    if not all(parts):
+        raise ConfigError("run= has an empty name between commas")
     return [paths.expand(part) for part in parts]
 
 

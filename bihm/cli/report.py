@@ -9,6 +9,7 @@ from pathlib import Path
 from bihm.cli import exit_codes
 from bihm.cli.keyvalue import parse
 from bihm.errors import ConfigError
+from bihm.records.progress import is_terminal
 from bihm.records.runs import require_any
 
 PROGRAM = "bihm-report"
@@ -68,8 +69,6 @@ def _check(command: Command) -> None:
     """
     if bool(command.run) == (command.sweep is not None):
         raise ConfigError("give one of run=DIR and sweep=DIR")
-    if "" in command.run:
-        raise ConfigError("run= has an empty name between commas")
     if command.sweep is not None and not os.path.isdir(command.sweep):
         raise ConfigError(f"sweep={command.sweep}: there is no such folder")
     if len(command.run) > MOST_RUNS:
@@ -83,7 +82,7 @@ def _check(command: Command) -> None:
 
 
 def _say(line: str) -> None:
-    if sys.stderr.isatty():
+    if is_terminal(sys.stderr):
         print(line, file=sys.stderr, flush=True)
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 from bihm.cli import exit_codes
 from bihm.cli.keyvalue import parse
+from bihm.records.progress import is_terminal
 from bihm.records.run_files import require_run
 
 PROGRAM = "bihm-sample"
@@ -100,7 +101,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _report(done: int, total: int) -> None:
-    if sys.stderr.isatty():
+    if is_terminal(sys.stderr):
         end = "\n" if done == total else ""
         print(f"\r{done} of {total} sweeps", end=end, file=sys.stderr, flush=True)
 

@@ -39,6 +39,7 @@ from bihm.errors import (
     disk_refusals,
     told,
 )
+from bihm.records.progress import is_terminal
 from bihm.signals import hand_on, stopped_at_once
 
 PROGRAM = "bihm-train"
@@ -71,7 +72,7 @@ class Job:
                     raise ConfigError(sweep.same_folder(directory))
             config = job_config(raw, overrides)
             with disk_refusals():
-                return _train(config, directory, interactive=single and sys.stdout.isatty())
+                return _train(config, directory, interactive=single and is_terminal(sys.stdout))
         except (
             Exception,
             SystemExit,

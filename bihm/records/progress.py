@@ -44,7 +44,12 @@ def _can_draw() -> bool:
     from rich.console import Console
 
     # Not Console.is_terminal: that believes FORCE_COLOR, which is set where no one watches.
-    return sys.stdout is not None and sys.stdout.isatty() and not Console().is_dumb_terminal
+    return is_terminal(sys.stdout) and not Console().is_dumb_terminal
+
+
+def is_terminal(stream: Any) -> bool:
+    """Whether a person watches a standard stream; one that was closed before Python began is None."""
+    return stream is not None and bool(stream.isatty())
 
 
 @contextlib.contextmanager
@@ -59,7 +64,7 @@ def _bar(total_steps: int | None, logger: logging.Logger) -> Iterator[Progress]:
         console=console,
         auto_refresh=False,
         transient=True,
-        redirect_stderr=sys.stderr is not None and sys.stderr.isatty(),
+        redirect_stderr=is_terminal(sys.stderr),
         speed_estimate_period=RATE_SECONDS,
     )
     bar.add_task("", total=total_steps, words="")
@@ -124,7 +129,7 @@ def _words(step: int, total: int | None, speed: float | None, text: str) -> str:
 
 def _terminal_handlers(logger: logging.Logger) -> list[logging.StreamHandler[Any]]:
     """The handlers that `logger` reaches and that write to this terminal."""
-    terminal = [stream for stream in (sys.stdout, sys.stderr) if stream and stream.isatty()]
+    terminal = [stream for stream in (sys.stdout, sys.stderr) if is_terminal(stream)]
     found: list[logging.StreamHandler[Any]] = []
     here: logging.Logger | None = logger
     while here is not None:

@@ -41,7 +41,8 @@ def write_report(
         OSError: the disk refuses.
     """
     found = read_runs(runs) if sweep is None else read_sweep(sweep)
-    path = place(out, (found[0].directory if sweep is None else sweep) / NAME, ".html")
+    default = (found[0].directory if sweep is None else sweep) / NAME
+    path = place(out, default, ".html", replaces=True)  # a page is made again from its runs
     score = score_of(found)
     parts = [_together(found, score)] if len(found) > 1 else []
     whole = found if sweep is None else _best(found, score)

@@ -1,26 +1,29 @@
 """The numbers of a best state: at the end of its run, or again at any K and on any dataset of its width."""
 
-import contextlib
 import os
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from bihm import paths
-from bihm.data import Dataset, archive
-from bihm.data import load as load_dataset
-from bihm.data.layout import MISSING
-from bihm.errors import ConfigError, DataError, disk_refusals
+from bihm.errors import ConfigError, disk_refusals
 from bihm.machine.missing import Seen
 from bihm.machine.rules import has_p_star
-from bihm.records.results import arrays_of, block_of, doubts, per_example_arrays
-from bihm.records.run_files import place, read_json, write_json
-from bihm.run.build import fixed_rows, make_keys
+from bihm.records.results import arrays_of, block_of, per_example_arrays
+from bihm.records.run_files import write_json
+from bihm.run.build import make_keys
 from bihm.run.curve import curve
+from bihm.run.estimate_files import (
+    Extras,
+    Place,
+    file_of,
+    find_dataset,
+    find_place,
+    parameters_of,
+    tell_of_rows,
+)  # fmt: skip
 from bihm.run.given import as_estimates, given_block, given_of, seen_estimates
 from bihm.run.listener import NOBODY, Listener
-from bihm.run.own_rows import own_dataset
 from bihm.run.parzen import split_density
 from bihm.run.repeats import repeat, repeats_block, spread_of_rows
 from bihm.run.sandwich import sandwich_block, sandwich_rows
@@ -43,12 +46,13 @@ def evaluate(
 ) -> dict[str, Any]:
     """Estimate a machine again, on any split of any dataset of its width.
 
-    Writes `eval-<split>-K<K>.json` (with the dataset's name in it, when that is another one) to where the
-    machine's files go, or to the file or folder `out`, and with `per_example` a `.npz` beside it with one
-    value per row. With `sandwich` the result also has the two estimates of log p on rows that the machine
-    dreamt; with `repeats` the numbers are means over so many seeds, with errors over rows and over samples.
-    With the mask `given` there also is log p of the missing part given the seen part, for BiHM by p*, too.
-    Of a user's rows that lack values the numbers are those of the seen part of each.
+    Writes `eval-<split>-K<K>.json` (with the dataset's name in it, when that is another one, and with what
+    else was asked for, as `-repeats5-sandwich`) to where the machine's files go, or to the file or folder
+    `out`, and with `per_example` a `.npz` beside it with one value per row. With `sandwich` the result has
+    the two estimates of log p on rows that the machine dreamt, too; with `repeats` the numbers are means
+    over so many seeds, with errors over rows and over samples. With the mask `given` there also is log p of
+    the missing part given the seen part, for BiHM by p*, too. Of a user's rows that lack values the numbers
+    are those of the seen part of each.
 
     Raises:
         ConfigError: a dataset of another width, estimates of another one in the place of these, or rows
@@ -56,7 +60,7 @@ def evaluate(
         DataError: data missing or damaged.
         BihmError: the folder cannot be written; that is seen before the work.
     """
-    where = find_place(machine, split, dataset, out, [K], to)
+    where = find_place(machine, split, dataset, out, [K], to, Extras(repeats, sandwich, given))
     if where.seen is not None:
         others = {"repeats": repeats > 1, "given": given is not None}
         where.need_whole_rows([name for name, asked in others.items() if asked])
@@ -88,7 +92,7 @@ def _seen_of(
 
 
 def _of_seen(
-    machine: TrainedMachine, where: "Place", K: int, to: Listener
+    machine: TrainedMachine, where: Place, K: int, to: Listener
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Block and arrays of rows that lack values."""
     assert where.seen is not None
@@ -142,108 +146,11 @@ def evaluate_parzen(
     Arguments, files and errors are those of `evaluate`.
     """
     identity, found = find_dataset(machine, dataset)
-    file = _file(machine, identity, f"{split}-parzen", out)
-    about = tell_of_rows(identity, found, split, to)
+    file = file_of(machine, identity, f"{split}-parzen", out)
+    about = tell_of_rows(identity, found, split, to) | {"parameters": parameters_of(machine)}
     parts = (machine.structure, machine.params, found, split, samples, to.report)
     block = split_density(machine.family, make_keys(machine.config.seed), *parts)
     to.show(block)
     write_json(file, {**about, **block})
     to.wrote(file)
     return block
-
-
-class Place(NamedTuple):
-    """Rows to estimate, what is there of them, whose they are, and the file for each K."""
-
-    rows: np.ndarray
-    seen: np.ndarray | None  # bool, of the shape of rows; None where no value is missing
-    about: dict[str, str]  # what a file of estimates says of the rows
-    files: dict[int, Path]
-
-    def need_whole_rows(self, what: list[str]) -> None:
-        """Refuse, of rows that lack values, what has to know all of them; ConfigError."""
-        if self.seen is not None and what:
-            missing = int((~self.seen).sum())
-            raise ConfigError(
-                f"{' and '.join(what)} cannot be had of rows that lack values, here {missing} of them"
-            )
-
-    def leave(self, result: dict[str, Any], arrays: dict[str, np.ndarray], to: Listener) -> None:
-        """Show the result for one K, say what is doubtful about it, and write its files."""
-        to.show(result)  # whatever becomes of the files
-        for doubt in doubts(result):
-            to.say(doubt)
-        file = self.files[result["K"]]
-        write_json(file, {**self.about, **result})
-        to.wrote(file)
-        if arrays:
-            archive.write_npz(file.with_suffix(".npz"), arrays)
-            to.wrote(file.with_suffix(".npz"))
-
-
-def find_place(
-    machine: TrainedMachine,
-    split: str,
-    dataset: str | None,
-    out: str | None,
-    Ks: list[int],
-    to: Listener,
-) -> Place:
-    """Read the rows, and see that their files can be written, before the work."""
-    identity, found = find_dataset(machine, dataset, missing=True)
-    files = {K: _file(machine, identity, f"{split}-K{K}", out) for K in Ks}
-    rows = fixed_rows(machine.family, found, split)
-    about = tell_of_rows(identity, found, split, to)
-    seen = rows != MISSING
-    if seen.all():
-        return Place(rows, None, about, files)
-    missing = f"{(~seen).sum():,} of {seen.size:,} values of split={split}"
-    to.say(f"{missing} are missing: the numbers are those of the seen part of each row")
-    return Place(np.where(seen, rows, 0), seen, about, files)
-
-
-def tell_of_rows(identity: str, found: Dataset, split: str, to: Listener) -> dict[str, str]:
-    """Say which rows of a user's file these are, and return what a file of estimates says of them."""
-    for note in found.notes:
-        to.say(note)
-    if found.cut is None:
-        return {"dataset": identity}
-    to.say(f"split={split} means {len(getattr(found, split))} of those rows")
-    return {"dataset": identity, "cut": found.cut}
-
-
-def find_dataset(
-    machine: TrainedMachine, name: str | None, missing: bool = False
-) -> tuple[str, Dataset]:
-    """The run's own dataset, another one, or a file; and which it is: a name or a whole path.
-
-    With `missing`, rows of a file may lack values: see `bihm.data.load`.
-    """
-    own = machine.config.dataset
-    if name is None or name == own.name:
-        identity, dataset = own.name, own_dataset(machine.config, machine.stem)
-    elif name == "file":
-        raise ConfigError("dataset=file: name the file itself, as dataset=rows.csv")
-    elif Path(name).suffix:
-        identity, dataset = os.path.abspath(name), load_dataset("file", name, missing)
-    else:
-        identity, dataset = name, load_dataset(name)
-    if dataset.n_features != own.n_features:
-        raise ConfigError(
-            f"{dataset.name} has {dataset.n_features} features; this run's machine has "
-            f"{own.n_features} visible units"
-        )
-    return identity, dataset
-
-
-def _file(machine: TrainedMachine, identity: str, what: str, out: str | None) -> Path:
-    """Where estimates go; not over those of another file of the same name."""
-    other = "" if identity == machine.config.dataset.name else f"{Path(identity).stem}-"
-    path = place(out, Path(f"{machine.stem}eval-{other}{what}.json"), ".json")
-    with contextlib.suppress(DataError):  # absent or damaged: nothing to lose
-        there = read_json(path)
-        if isinstance(there, dict) and there.get("dataset", identity) != identity:
-            raise ConfigError(
-                f"{path} holds the estimates of {there['dataset']}; move it away first"
-            )
-    return path

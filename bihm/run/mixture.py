@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bihm.data import archive
-from bihm.data import load as load_dataset
+from bihm.data import Dataset, is_own
 from bihm.errors import ConfigError, DataError, disk_refusals
 from bihm.machine.family import Report, silent
 from bihm.machine.likelihood import check_meaning, mean_and_sem
-from bihm.records.run_files import place, read_json, write_json
+from bihm.records.run_files import place, read_json
 from bihm.run.arguments import check_split
 from bihm.run.build import fixed_rows
-from bihm.run.evaluate import find_dataset, tell_of_rows
+from bihm.run.estimate_files import find_dataset, leave_files, tell_of_rows
 from bihm.run.listener import NOBODY, Listener
+from bihm.run.own_rows import own_dataset
 from bihm.run.trained import TrainedMachine
 
 ROUNDS = 10_000  # of EM, at most
@@ -98,6 +98,7 @@ def check_one_dataset(machines: Sequence[TrainedMachine]) -> None:
 
     Raises:
         ConfigError: they were not, or there are fewer than two, or one is there twice.
+        DataError: a user's rows are not those that one of them began with.
     """
     if len(machines) < 2:
         raise ConfigError(f"a mixture needs two machines or more, got {len(machines)}")
@@ -106,19 +107,27 @@ def check_one_dataset(machines: Sequence[TrainedMachine]) -> None:
         twice = next(place for place in places if places.count(place) > 1)
         raise ConfigError(f"{twice} is given twice; a mixture needs machines that differ")
     first = machines[0]
+    rows = _own_rows(first)
     for other in machines[1:]:
         a, b = first.config.dataset, other.config.dataset
-        if a.name != b.name or not _same_rows(a.path, b.path):
+        if a.name != b.name or not _same_rows(rows, _own_rows(other)):
             raise ConfigError(
                 f"{name_of(first)} was trained on {a.path or a.name} and {name_of(other)} on "
                 f"{b.path or b.name}; a mixture needs machines of the same splits of one dataset"
             )
 
 
-def _same_rows(a: str | None, b: str | None) -> bool:
-    if a == b or a is None or b is None:
-        return a == b
-    one, other = load_dataset("file", a), load_dataset("file", b)
+def _own_rows(machine: TrainedMachine) -> Dataset | None:
+    """A user's rows, which must be those that the machine's run began with; None where ours are pinned."""
+    own = machine.config.dataset
+    if not is_own(own.name, own.path):
+        return None
+    return own_dataset(machine.config, machine.stem, "leave that run out")
+
+
+def _same_rows(one: Dataset | None, other: Dataset | None) -> bool:
+    if one is None or other is None:
+        return one is other
     pairs = zip(
         (one.train, one.valid, one.test), (other.train, other.valid, other.test), strict=True
     )
@@ -132,7 +141,9 @@ def name_of(machine: TrainedMachine) -> str:
 
 def _file(first: TrainedMachine, what: dict[str, Any], name: str, out: str | None) -> Path:
     """Where estimates go; not over those of another mixture, or of other rows."""
-    path = place(out, Path(f"{first.stem}eval-mixture-{name}.json"), ".json")
+    default = Path(f"{first.stem}eval-mixture-{name}.json")
+    reads = [what["dataset"], first.config.dataset.path]
+    path = place(out, default, ".json", beside=[".npz"], reads=reads, replaces=True)
     with contextlib.suppress(DataError):  # absent or damaged: nothing to lose
         there = read_json(path)
         if isinstance(there, dict) and _about(there) != _about(what):
@@ -183,12 +194,8 @@ def evaluate_mixture(
     if own:
         to.say("the weights were fitted on these same rows: look at test for what they are worth")
     to.show(result)
-    write_json(file, {**what, "weights_fitted_on": "valid", **result})
-    to.wrote(file)
-    if per_example:
-        arrays = {"log_p": mix(weights, each), "log_p_each": each}
-        archive.write_npz(file.with_suffix(".npz"), arrays)
-        to.wrote(file.with_suffix(".npz"))
+    arrays = {"log_p": mix(weights, each), "log_p_each": each} if per_example else {}
+    leave_files(file, {**what, "weights_fitted_on": "valid", **result}, arrays, to)
     return result
 
 

@@ -24,17 +24,20 @@ def hold_to_its_rows(config: Config, dataset: Dataset, directory: Path) -> None:
     write_text(directory / NOTE, f"{_digest(dataset)}\n")
 
 
-def own_dataset(config: Config, stem: str) -> Dataset:
+def own_dataset(
+    config: Config, stem: str, or_else: str = "name those to evaluate with dataset=FILE"
+) -> Dataset:
     """The data of a run, for its estimates: with other rows its test would be rows it was trained on.
 
-    `stem` is that of a `TrainedMachine`. Of a weights file nothing is noted.
+    `stem` is that of a `TrainedMachine`. Of a weights file nothing is noted. `or_else` is what to do when
+    the rows cannot be put back.
 
     Raises:
         DataError: the data are missing or damaged, or not those that the run began with.
     """
     dataset = load(config.dataset.name, config.dataset.path)
     if is_own(config.dataset.name, config.dataset.path):
-        _check(config, dataset, Path(stem[:-1]), "name those to evaluate with dataset=FILE")
+        _check(config, dataset, Path(stem[:-1]), or_else)
     return dataset
 
 

@@ -55,7 +55,8 @@ def sample(
     settled = machine.family.settle(options, completing=mask is not None)
     inpaints = mask is not None and settled.method != "best"
     name = f"samples-{'inpaint' if inpaints else settled.method}.npz"
-    path = place(out, directory / name, ".npz")
+    reads = [machine.config.dataset.path, mask]
+    path = place(out, directory / name, ".npz", beside=[".png", ".gif"], reads=reads)
     given = None if mask is None else rows_to_complete(settled, machine, mask, split or "test")
     if settled.gif and machine.layout is None:
         raise ConfigError("gif=true needs image data")

@@ -114,7 +114,7 @@ def test_numbers_are_shown_whatever_becomes_of_their_file(command, monkeypatch, 
     def full(path, content):
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr("bihm.run.evaluate.write_json", full)
+    monkeypatch.setattr("bihm.run.estimate_files.write_json", full)
     code, shown, error = command("eval", f"out={tmp_path}")
     numbers, *files = expected.splitlines()
     file = tmp_path / COMMANDS["eval"][3]
@@ -123,3 +123,48 @@ def test_numbers_are_shown_whatever_becomes_of_their_file(command, monkeypatch, 
     assert numbers.startswith("test  5000 rows, K=5:  log_p -")
     why = "No space left on device; make room there and run the same command again"
     assert error == f"bihm-eval: {file}: {why}\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "beside"), [("eval", ".npz"), ("sample", ".png"), ("sample", ".gif")]
+)
+def test_nothing_is_written_beside_out_over_what_is_not_its_own(
+    command, no_work, tmp_path, name, beside
+):
+    out = tmp_path / f"rows{COMMANDS[name][2]}"
+    out.with_suffix(beside).write_text("mine")
+    code, shown, error = command(name, f"out={out}")
+    assert (code, shown) == (2, "")
+    why = f"rows{beside} is there, but no {out.name} that it belongs to; choose another out="
+    assert error == f"bihm-{name}: {tmp_path}/{why}\n"
+    assert out.with_suffix(beside).read_text() == "mine"
+
+
+def test_what_a_command_reads_is_not_written_over(command, no_work, tmp_path):
+    rows, mask = tmp_path / "rows.npz", tmp_path / "mask.npz"
+    np.savez(rows, train=np.eye(16, dtype=np.uint8), valid=np.eye(16), test=np.eye(16))
+    np.savez(mask, np.arange(16) < 8)
+    (tmp_path / "rows.json").write_text("{}")  # estimates of before, with the data beside them
+    before = rows.read_bytes()
+    code, _, error = command("eval", f"dataset={rows}", f"out={tmp_path}/rows.json")
+    assert (code, error) == (2, f"bihm-eval: {rows} is read by this command; choose another out=\n")
+    code, _, error = command("sample", f"mask={mask}", f"out={tmp_path}/mask.npz")
+    assert (code, error) == (
+        2,
+        f"bihm-sample: {mask} is read by this command; choose another out=\n",
+    )
+    assert rows.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["sample", "export"])
+def test_in_another_folder_nothing_of_another_run_is_replaced(command, run, tmp_path, name):
+    file = tmp_path / COMMANDS[name][3]
+    assert command(name, f"out={tmp_path}")[0] == 0
+    before = file.read_bytes()
+    code, _, error = command(name, f"out={tmp_path}")
+    why = "is there and may be another run's; name the file itself in out="
+    assert (code, error) == (2, f"bihm-{name}: {file} {why}\n")
+    assert file.read_bytes() == before
+    assert command(name, f"out={file}")[0] == 0  # by its name it is
+    for _ in range(2):  # as in its own folder
+        assert command(name, f"out={run}")[0] == 0

@@ -10,9 +10,12 @@ import struct
 import subprocess
 import sys
 import termios
+from pathlib import Path
 
 import pytest
 
+import bihm
+from bihm.cli import evaluate, report, sample
 from bihm.records.progress import progress
 
 SCRIPT = """
@@ -174,3 +177,20 @@ def test_errors_of_the_body_pass_through(logged, monkeypatch, draws):
     logger, _ = logged
     with pytest.raises(OSError, match="disk"), progress(5, True, logger):
         raise OSError("disk")
+
+
+def test_streams_that_were_closed_before_python_began_are_no_terminal(monkeypatch):
+    """`bihm-train ... >&-`, and daemons: sys.stdout and sys.stderr are None."""
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    for command in (evaluate, sample):
+        command._report(1, 2)
+    report._say("looking")
+    with progress(10, interactive=True, logger=logging.getLogger("closed")) as shown:
+        shown.advance(1, "")
+
+
+def test_nothing_else_asks_a_stream_that_may_be_closed():
+    folder = Path(bihm.__file__).parent
+    asking = [file.name for file in folder.rglob("*.py") if ".isatty()" in file.read_text()]
+    assert asking == ["progress.py"]

@@ -1,8 +1,10 @@
 """Estimates of a finished run again: of which rows, by which samples, and into which file."""
 
 import json
+import re
 import shutil
 
+import jax
 import numpy as np
 import pytest
 from small_run import EACH_EPOCH, arrays_in, tiny
@@ -39,6 +41,7 @@ def test_the_k_of_the_run_gives_its_numbers_again(run, uninterrupted):
     assert tiny(**EACH_EPOCH).eval.K != K  # the run worked in blocks of that size
     assert evaluate(read_run(run), split="test", K=K) == uninterrupted[1]["test"]
     saved = json.loads((run / f"eval-test-K{K}.json").read_text())
+    assert re.fullmatch("[0-9a-f]{16}", saved.pop("parameters"))
     assert saved == {"dataset": "bars", **uninterrupted[1]["test"]}
 
 
@@ -59,7 +62,7 @@ def test_every_estimate_comes_with_how_far_to_believe_it(run, tmp_path, capsys):
 def test_a_sandwich_stands_beside_the_estimates(run, tmp_path, capsys):
     evaluate_main([f"run={run}", "K=7", "sandwich=true", f"out={tmp_path}"])
     line = capsys.readouterr().out.splitlines()[1]
-    found = json.loads((tmp_path / "eval-test-K7.json").read_text())["sandwich"]
+    found = json.loads((tmp_path / "eval-test-K7-sandwich.json").read_text())["sandwich"]
     assert (found["examples"], found["K"]) == (1000, 7)
     assert found["upper"]["mean"] - found["lower"]["mean"] == pytest.approx(found["gap"]["mean"])
     assert line.startswith("sandwich 1000 dreamt rows, K=7:  log_p from ")
@@ -77,14 +80,14 @@ def test_repeats_are_the_numbers_of_the_seeds_that_follow(run, tmp_path, capsys)
     words = [f"run={run}", "K=7", "repeats=3", "per_example=true", f"out={tmp_path}"]
     evaluate_main(words)
     out = capsys.readouterr().out.splitlines()
-    block = json.loads((tmp_path / "eval-test-K7.json").read_text())
+    block = json.loads((tmp_path / "eval-test-K7-repeats3.json").read_text())
     machine = read_run(run)
     rows = machine.rows("test")
     each = np.stack([machine.log_p(rows, 7, seed=seed) for seed in range(3)])
     assert block["repeats"] == 3
     assert block["log_p"]["mean"] == pytest.approx(each.mean())
     assert block["two_log_z"]["outer"] == 2400
-    arrays = arrays_in(tmp_path / "eval-test-K7.npz")
+    arrays = arrays_in(tmp_path / "eval-test-K7-repeats3.npz")
     np.testing.assert_allclose(arrays["log_p"], each.mean(axis=0), rtol=1e-6)
     np.testing.assert_allclose(
         arrays["log_p_sem"], each.std(axis=0, ddof=1) / np.sqrt(3), rtol=1e-4
@@ -145,8 +148,8 @@ def test_what_is_missing_has_a_probability_given_what_is_seen(run, tmp_path, cap
     words = [f"run={run}", "K=200", "given=left", "per_example=true", f"out={tmp_path}"]
     evaluate_main(words)
     line = capsys.readouterr().out.splitlines()[1]
-    found = json.loads((tmp_path / "eval-test-K200.json").read_text())["given"]
-    arrays = arrays_in(tmp_path / "eval-test-K200.npz")
+    found = json.loads((tmp_path / "eval-test-K200-given-left.json").read_text())["given"]
+    arrays = arrays_in(tmp_path / "eval-test-K200-given-left.npz")
     assert (found["mask"], found["seen"], found["missing"]) == ("left", 8, 8)
     for missing, seen, whole in (
         ("log_p_missing", "log_p_seen", "log_p"),
@@ -225,6 +228,45 @@ def test_files_of_the_same_name_do_not_replace_each_other(run, tmp_path):
     assert evaluate(read_run(run), split="test", K=5, dataset=str(one)) == before
     (run / "eval-rows-test-K5.json").write_text("[]")  # damaged: nothing to lose
     assert evaluate(read_run(run), split="test", K=5, dataset=str(one)) == before
+
+
+def files_in(folder):
+    return {path.name: path.read_bytes() for path in folder.glob("*test-K5*")}
+
+
+def test_each_question_keeps_its_own_file(run, tmp_path):
+    evaluate(read_run(run), split="test", K=5, per_example=True, out=str(tmp_path))
+    before = files_in(tmp_path)
+    assert sorted(before) == ["eval-test-K5.json", "eval-test-K5.npz"]
+    for asked in ({"repeats": 2}, {"given": "left"}, {"repeats": 2, "sandwich": True}):
+        evaluate(read_run(run), split="test", K=5, out=str(tmp_path), **asked)
+    assert files_in(tmp_path).items() > before.items()
+    names = "-given-left", "-repeats2", "-repeats2-sandwich"
+    assert files_in(tmp_path).keys() - before == {f"eval-test-K5{name}.json" for name in names}
+    evaluate(read_run(run), split="test", K=5, out=str(tmp_path))  # the same numbers: its rows stay
+    assert files_in(tmp_path).items() > before.items()
+
+
+def other_parameters(run):
+    machine = read_run(run)
+    machine.params = jax.tree.map(lambda leaf: leaf * 1.5, machine.params)
+    return machine
+
+
+def test_numbers_of_rows_go_when_their_block_is_another(run):
+    evaluate(read_run(run), split="test", K=5, per_example=True)
+    evaluate(other_parameters(run), split="test", K=5)  # the run has gone on
+    assert sorted(files_in(run)) == ["eval-test-K5.json"]
+
+
+def test_estimates_of_another_machine_are_not_replaced(run, tmp_path):
+    for out in (tmp_path, tmp_path / "mine.json"):
+        evaluate(read_run(run), split="test", K=5, out=str(out))
+        with pytest.raises(
+            ConfigError, match=r"K5|mine.*\.json holds the estimates of other param"
+        ):
+            evaluate(other_parameters(run), split="test", K=5, out=str(out))
+        evaluate(read_run(run), split="test", K=5, out=str(out))
 
 
 @pytest.mark.long

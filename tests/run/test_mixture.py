@@ -178,7 +178,7 @@ def test_machines_of_other_data_are_refused_in_one_line(command, runs, tmp_path)
         f"{a},{a}/": f"{a} is given twice",
         f"{a},{b},{a}": f"{a} is given twice",
         f"{a},{tmp_path}": f"run={tmp_path} is not a run directory",
-        f"{a},": "run=. is not a run directory",
+        f"{a},": "run= has an empty name between commas",
     }
     for words, line in wrong.items():
         code, printed, told = command(f"run={words}", "K=5", f"out={tmp_path}")
@@ -186,6 +186,22 @@ def test_machines_of_other_data_are_refused_in_one_line(command, runs, tmp_path)
         assert told.startswith(f"bihm-eval: {line}"), words
         assert told.count("\n") == 1
     assert command(f"run={c},{e}", "K=5", f"out={tmp_path}")[0] == 0  # the same rows, in two files
+
+
+def test_rows_that_have_changed_since_any_of_the_machines_began_are_refused(command, tmp_path):
+    path = table(tmp_path / "own.npy", 0)
+    config = tiny(batch_size=10, epochs=1, dataset__name="file", dataset__path=path)
+    train(config, tmp_path / "old")
+    table(tmp_path / "own.npy", 1)
+    train(config, tmp_path / "new")
+    shutil.copytree(tmp_path / "new", tmp_path / "copy")
+    old, new, copy = (tmp_path / name for name in ("old", "new", "copy"))
+    for words in (f"{old},{new}", f"{new},{old}", f"{new},{copy},{old}"):
+        code, printed, told = command(f"run={words}", "K=5", f"out={tmp_path}")
+        assert (code, printed) == (3, ""), words
+        why = f"other rows than when {old} began; put them back, or leave that run out"
+        assert told == f"bihm-eval: {path}: {why}\n"
+    assert command(f"run={new},{copy}", "K=5", f"out={tmp_path}")[0] == 0
 
 
 def test_a_folder_whose_name_holds_a_comma_is_one_run(command, runs, tmp_path):
