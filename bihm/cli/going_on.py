@@ -1,8 +1,9 @@
 """A sweep's command given again: which folder each job has already, and which jobs are left to do.
 
 A folder is named after a job's number and its words. A longer list of values shifts the numbers, so a job
-looks for its folder by the words, and its number counts only where it has none. What has finished is not
-launched again, whichever launcher there is.
+looks for its folder by the words, and its number counts only where it has none. A list that had one value
+before, or has one now, changes the words as well: then a run of this very configuration is the job's.
+What has finished is not launched again, whichever launcher there is.
 """
 
 import contextlib
@@ -11,7 +12,6 @@ import logging
 import os
 import re
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,10 +24,10 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from bihm.cli import together
+from bihm.cli import held_runs, together
 from bihm.cli.job_config import job_config
 from bihm.cli.sweep import Folders, same_folder
-from bihm.config import Config, flatten, load
+from bihm.config import Config
 from bihm.errors import BihmError, ConfigError
 from bihm.records.run_files import read_json
 
@@ -60,7 +60,7 @@ _instantiate_launcher = Plugins.instantiate_launcher
 def install() -> None:
     """Let every launcher have those jobs alone that have not finished."""
     _seen.clear()
-    _load.cache_clear()
+    held_runs.forget()
     Plugins.instantiate_launcher = _remaining  # type: ignore[method-assign, assignment]
 
 
@@ -139,14 +139,20 @@ def _look(job: DictConfig, pattern: str | None, swept: set[str]) -> tuple[Found,
         glob.escape(pattern).replace(str(NUMBER), "[0-9]*"), root_dir=folder, include_hidden=True
     )
     places = [place for place in places if shape.fullmatch(place) and (folder / place).is_dir()]
-    if not places:
+    if not places and not os.path.isdir(folder):
         return ()
     config = None
     with contextlib.suppress(BihmError):  # what is wrong the job itself says, when it starts
         raw = OmegaConf.masked_copy(job, [str(key) for key in job if key != "hydra"])
         config = job_config(raw, job.hydra.overrides.task)
     found = [_examine(folder, place, config, swept) for place in sorted(places)]
-    return tuple(one for one in found if one is not None)
+    fit = tuple(one for one in found if one is not None)
+    if fit or config is None:
+        return fit
+    return tuple(
+        Found(name, 0, _has_finished(saved, config, folder / name))
+        for name, saved in held_runs.runs_of(folder, config)
+    )
 
 
 def _examine(folder: Path, name: str, config: Config | None, swept: set[str]) -> Found | None:
@@ -154,27 +160,15 @@ def _examine(folder: Path, name: str, config: Config | None, swept: set[str]) ->
     path = folder / name / "config.yaml"
     if config is None or not path.exists():
         return Found(name, 2, finished=False)
-    saved = _load(path)
+    saved = held_runs.held(path)
     if saved is None:
         return Found(name, 1, finished=False)
-    before, after = flatten(saved), flatten(config)
-    for key in ("layers", "dataset.n_features"):  # of a file: not known before it is read
-        if after[key] is None:
-            after[key] = before[key]
-    other = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+    other = held_runs.different(saved, config)
     if other and swept & set(WHOLE):
         return None
     if any(key == word or key.startswith(f"{word}.") for key in other for word in swept):
         return None
     return Found(name, 1 if other else 0, _has_finished(saved, config, folder / name))
-
-
-@cache
-def _load(path: Path) -> Config | None:
-    """A run's configuration; None where it is damaged, which the job itself says."""
-    with contextlib.suppress(BihmError):
-        return load(path)
-    return None
 
 
 def _has_finished(saved: Config, config: Config, directory: Path) -> bool:

@@ -19,7 +19,7 @@ LOW, HIGH = "mean-sd/", "mean+sd/"  # before a name: the lower and the upper edg
 
 
 class Setting(NamedTuple):
-    """The runs of one configuration but for the seed."""
+    """The runs of one configuration but for the seed, one for each seed."""
 
     values: dict[str, str]  # of the keys in which the settings differ
     jobs: list[Path]
@@ -32,12 +32,18 @@ def differing(configs: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def settings(configs: Mapping[Path, Mapping[str, Any]]) -> list[Setting]:
-    """Group runs, each with its flat configuration, by all keys but the seed."""
+    """Group runs, each with its flat configuration, by all keys but the seed.
+
+    A run that was made twice counts once: a second one adds no seed, and takes from the spread of them.
+    """
     keys = [key for key in differing(configs.values()) if key != "seed"]
-    groups: dict[tuple[str, ...], list[Path]] = {}
+    groups: dict[tuple[str, ...], dict[str, Path]] = {}
     for job, config in configs.items():
-        groups.setdefault(tuple(str(config.get(key)) for key in keys), []).append(job)
-    return [Setting(dict(zip(keys, v, strict=True)), jobs) for v, jobs in groups.items()]
+        group = groups.setdefault(tuple(str(config.get(key)) for key in keys), {})
+        group.setdefault(str(config.get("seed")), job)
+    return [
+        Setting(dict(zip(keys, v, strict=True)), [*jobs.values()]) for v, jobs in groups.items()
+    ]
 
 
 def mean_and_sd(values: Sequence[float]) -> tuple[float, float]:
@@ -75,9 +81,11 @@ def write_means(groups: Sequence[Setting], folder: Path) -> None:
     TensorBoard shows the band, mean -+ standard deviation, under Custom Scalars; there are no hparams.
     """
     shutil.rmtree(folder / FOLDER, ignore_errors=True)
-    for one in groups:
+    names = [_name(one) for one in groups]
+    for i, one in enumerate(groups):
         if len(one.jobs) >= LEAST:
-            _write(folder / FOLDER / _name(one), curves(one.jobs))
+            name = names[i] if names.count(names[i]) == 1 else f"{i}-{names[i]}"
+            _write(folder / FOLDER / name, curves(one.jobs))
 
 
 def _write(directory: Path, points: Mapping[int, Mapping[str, Band]]) -> None:

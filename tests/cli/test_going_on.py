@@ -126,6 +126,16 @@ def test_what_has_finished_is_left_and_a_longer_list_finds_its_folders(command):
     assert [place.name for place in sweep.Folders.left] == order
 
 
+def test_one_value_that_becomes_several_finds_what_it_made_and_the_other_way_round(command):
+    assert [name for name, *_ in command("seed=0", "K=5,6")] == ["0-K=5", "1-K=6"]
+    grown = ["1-K=5,seed=1", "3-K=6,seed=1"]
+    assert [name for name, *_ in command("K=5,6", "seed=0,1")] == grown
+    assert [result.return_value for result in command.returned][::2] == [-5.0, -6.0]  # of before
+    assert command("K=6", "seed=0,1") == []
+    assert command("K=5", "seed=1") == []
+    assert [name for name, *_ in command("K=7", "seed=1,2")] == ["0-seed=1", "1-seed=2"]
+
+
 def test_failed_interrupted_and_missing_jobs_run_again_where_they_were(command):
     command("K=2,4,3,0")
     write_status(command.folder / "2-K=3", "interrupted")

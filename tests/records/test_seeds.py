@@ -30,6 +30,11 @@ def test_settings_are_told_apart_by_every_key_but_the_seed():
     assert alone == ({}, [Path("a"), Path("b")])
 
 
+def test_a_run_that_was_made_twice_is_one_seed():
+    configs = {Path(name): flat(seed=seed, K=5) for name, seed in (("a", 0), ("b", 0), ("c", 1))}
+    assert settings(configs) == [({}, [Path("a"), Path("c")])]
+
+
 def test_mean_and_deviation():
     assert mean_and_sd([1.0, 2.0, 6.0]) == (3.0, pytest.approx(np.std([1, 2, 6], ddof=1)))
     assert mean_and_sd([4.0])[0] == 4.0
@@ -96,6 +101,21 @@ def test_tensorboard_shows_a_run_with_mean_and_band_and_no_hparams(jobs, tmp_pat
     ((series,),) = [chart.margin.series for chart in told.category[0].chart]
     tags = (series.value, series.lower, series.upper)
     assert tags == ("valid/log_p", "mean-sd/valid/log_p", "mean+sd/valid/log_p")
+
+
+def test_settings_that_are_named_alike_each_have_their_curves(jobs, tmp_path):
+    configs = {
+        write_run(tmp_path / f"{name}{i}", [value]): flat(seed=i, dataset__path=f"{name}.csv")
+        for name, value in (("alpha", -1.0), ("ä", -2.0), ("ö", -3.0))
+        for i in range(2)
+    }
+    write_means(settings(configs), tmp_path)
+    found = {
+        folder.name: points(read(folder), "valid/log_p")[0][1]
+        for folder in (tmp_path / FOLDER).iterdir()
+    }
+    assert found.pop("dataset.path=alpha.csv") == -1.0
+    assert sorted(found.values()) == [-3.0, -2.0]
 
 
 def test_a_run_for_each_setting_with_several_seeds_and_none_of_before(jobs, tmp_path):
