@@ -22,21 +22,21 @@ def turn(overrides: Sequence[str], sweep: bool) -> list[str]:
     Raises:
         ConfigError: `like` names no run.
     """
-    given = [word.partition("=")[0].lstrip("+") for word in overrides]
-    if given.count("like") > 1:
+    pairs = [word.lstrip("+").partition("=") for word in overrides]
+    if [key for key, *_ in pairs].count("like") > 1:
         raise ConfigError("like is given twice")
-    keys = set(given)
-    return [_turn(word, keys, sweep) for word in overrides]
+    given = {key: text for key, _, text in pairs}
+    return [_turn(word, given, sweep) for word in overrides]
 
 
-def _turn(word: str, keys: set[str], sweep: bool) -> str:
+def _turn(word: str, given: dict[str, str], sweep: bool) -> str:
     key, _, text = word.partition("=")
     if key.lstrip("+") != "like" or text == "null":
         return literal_paths.quote(word, sweep)
     if not text:
         raise ConfigError("like= is empty; give a run directory")
     runs = literal_paths.split(text, sweep) or [text.strip("'\"")]
-    return f"{key}=" + ",".join(like.offer(run, keys) for run in runs)
+    return f"{key}=" + ",".join(like.offer(run, given) for run in runs)
 
 
 def screen(words: Sequence[str]) -> list[str]:

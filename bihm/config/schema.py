@@ -192,12 +192,17 @@ def to_dict(config: Config) -> dict[str, Any]:
 def columns(config: Config) -> dict[str, Any]:
     """The leaves of a configuration for a table of runs: each key has one type in all of them, or none."""
     mixed = ("p.hidden", "q.hidden", "devices")  # a number, or a list or a word
-    leaves = flatten(config)
-    return {key: str(v) if key in mixed and v is not None else v for key, v in leaves.items()}
+    values = flatten(config)
+    return {key: str(v) if key in mixed and v is not None else v for key, v in values.items()}
 
 
 def flatten(config: Config) -> dict[str, Any]:
     """Return the leaves of a configuration under dotted names."""
+    return leaves(to_dict(config))
+
+
+def leaves(tree: dict[str, Any]) -> dict[str, Any]:
+    """Return the leaves of nested dictionaries under dotted names."""
 
     def walk(node: Any, prefix: str) -> Iterable[tuple[str, Any]]:
         if isinstance(node, dict):
@@ -206,7 +211,7 @@ def flatten(config: Config) -> dict[str, Any]:
         else:
             yield prefix, node
 
-    return dict(walk(to_dict(config), ""))
+    return dict(walk(tree, ""))
 
 
 # Here and not in `register`: the process of a launcher composes a job again, and only imports this.

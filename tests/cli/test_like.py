@@ -81,6 +81,38 @@ def test_a_rule_given_beside_it_has_its_own_options(home):
     assert composed("like=run", "model.q_update=sleep").model.q_update == "sleep"
 
 
+@pytest.mark.parametrize(
+    ("rule", "K", "other", "expected"),
+    [
+        ("wake_sleep", 1, "rws", 10),
+        ("bihm", 10, "wake_sleep", 1),
+        ("wake_sleep", 5, "rws", 5),
+        ("rws", 30, "wake_sleep", 30),
+        ("rws", 10, "bihm", 10),
+    ],
+)
+def test_another_rule_has_its_own_number_of_samples_unless_one_was_given(
+    rule, K, other, expected, home
+):
+    config = tiny(K=K, seed=5)
+    config.model.name = rule
+    save(config)
+    found = composed("like=run", f"model={other}")
+    assert (found.model.name, found.K, found.seed) == (other, expected, 5)
+    assert found.K == composed(f"model={other}", *([f"K={K}"] if expected == K else [])).K
+
+
+def test_another_family_has_its_own_keys(home):
+    save(composed("model=targetprop", "dataset=mnist", "eval.parzen_samples=50", "epochs=7"))
+    bits = composed("like=run", "model=rws", "dataset=digits")
+    assert (bits.epochs, bits.eval.parzen_samples) == (7, 1000)
+    for key in ("optim", "stop", "depth"):
+        assert getattr(bits, key) == getattr(composed("model=rws"), key), key
+    save(composed("model=rws", "K=5", "q.layer=darn", "eval.final_K=50", "seed=3"), "other")
+    real = composed("like=other", "model=targetprop", "dataset=mnist")
+    assert flatten(real) == flatten(composed("model=targetprop", "dataset=mnist", "seed=3"))
+
+
 @pytest.mark.long
 def test_another_dataset_has_its_own_sizes(home):
     save(by_rule(K=7))
