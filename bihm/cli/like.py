@@ -51,8 +51,8 @@ def offer(run: str, given: Mapping[str, str]) -> str:
 def _of_its_rule(saved: Config, others: set[str]) -> list[str]:
     """The keys of a run that mean something for its own rule, and not for the others given beside it.
 
-    A rule's file, configs/model/NAME.yaml, may say more than `model.*`: each has its own K, epochs, and so on.
-    What the run has from such a file, or did not change where another's says something, is not carried over.
+    A rule's file, configs/model/NAME.yaml, may say more than `model.*`: each has its own K, epochs and so
+    on. What the run has from such a file, or left as it was where another's says something, stays behind.
     """
     files = (paths.configs() / "model").glob("*.yaml")
     said = {file.stem: _beyond_model(file) for file in files}

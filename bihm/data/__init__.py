@@ -2,7 +2,7 @@
 
 from bihm.data.bars import BARS_ENTROPY, bars_distribution
 from bihm.data.catalogue import Entry, entry, names
-from bihm.data.dataset import Dataset, find, is_own, load, peek_width, require
+from bihm.data.dataset import Dataset, find, is_own, load, load_for, peek_width, require
 from bihm.data.fetch import fetch
 from bihm.data.imports import import_file
 
@@ -17,6 +17,7 @@ __all__ = [
     "import_file",
     "is_own",
     "load",
+    "load_for",
     "names",
     "peek_width",
     "require",

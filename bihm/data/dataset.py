@@ -190,3 +190,18 @@ def load(name: str, path: str | None = None, missing: bool = False) -> Dataset:
         grey=wanted.grey,
         column_major=wanted.column_major,
     )
+
+
+def load_for(n_features: int, path: str, missing: bool = False) -> Dataset:
+    """The user's file at `path` for a machine of that width; arguments and errors are those of `load`.
+
+    A feature that no row has on is not in a LIBSVM file, so a narrower one is made as wide.
+    """
+    found = load("file", path, missing)
+    lacking = n_features - found.n_features
+    if lacking <= 0 or files.ending(Path(path)) not in files.LIBSVM:
+        return found
+    train, valid, test = (
+        np.pad(rows, ((0, 0), (0, lacking))) for rows in (found.train, found.valid, found.test)
+    )
+    return found._replace(train=train, valid=valid, test=test)

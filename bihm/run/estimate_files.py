@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bihm.data import Dataset, archive
+from bihm.data import Dataset, archive, load_for
 from bihm.data import load as load_dataset
 from bihm.data.layout import MISSING
 from bihm.errors import ConfigError, DataError
@@ -126,12 +126,13 @@ def find_dataset(
     elif name == "file":
         raise ConfigError("dataset=file: name the file itself, as dataset=rows.csv")
     elif Path(name).suffix:
-        identity, dataset = os.path.abspath(name), load_dataset("file", name, missing)
+        identity = os.path.abspath(name)
+        dataset = load_for(machine.n_visible, name, missing)
     else:
         identity, dataset = name, load_dataset(name)
     if dataset.n_features != own.n_features:
         raise ConfigError(
-            f"{dataset.name} has {dataset.n_features} features; this run's machine has "
+            f"{identity} has {dataset.n_features} features; this run's machine has "
             f"{own.n_features} visible units"
         )
     return identity, dataset

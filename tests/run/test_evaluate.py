@@ -207,6 +207,20 @@ def test_rows_that_lack_values_are_estimated_by_what_is_there(run, tmp_path, cap
         train(tiny(dataset__name="file", dataset__path=str(path)), tmp_path / "new")
 
 
+def test_a_libsvm_file_may_lack_features_that_no_row_has_on(run, tmp_path, capsys):
+    rows = np.eye(16, dtype=np.uint8)[:10]  # the last six are off in all
+    lines = [f"0 {int(row.argmax()) + 1}:1\n" for row in rows]
+    (tmp_path / "rows.libsvm").write_text("".join(lines))
+    found = evaluate(read_run(run), split="train", K=5, dataset=str(tmp_path / "rows.libsvm"))
+    np.save(tmp_path / "same.npy", rows)
+    assert found == evaluate(read_run(run), split="train", K=5, dataset=str(tmp_path / "same.npy"))
+    np.save(tmp_path / "narrow.npy", rows[:, :10])
+    with pytest.raises(
+        ConfigError, match=r"/narrow\.npy has 10 features; this run's machine has 16"
+    ):
+        evaluate(read_run(run), split="train", K=5, dataset=str(tmp_path / "narrow.npy"))
+
+
 @pytest.mark.long
 def test_an_import_is_a_dataset_like_any_other(run, tmp_path):
     import_file(rows_of(tmp_path / "rows.npy"), "mine")
