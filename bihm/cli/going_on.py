@@ -139,7 +139,7 @@ def _look(job: DictConfig, pattern: str | None, swept: set[str]) -> tuple[Found,
         glob.escape(pattern).replace(str(NUMBER), "[0-9]*"), root_dir=folder, include_hidden=True
     )
     places = [place for place in places if shape.fullmatch(place) and (folder / place).is_dir()]
-    if not places and not os.path.isdir(folder):
+    if not places and not held_runs.are_in(folder):
         return ()
     config = None
     with contextlib.suppress(BihmError):  # what is wrong the job itself says, when it starts

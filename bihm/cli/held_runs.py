@@ -27,6 +27,11 @@ def different(saved: Config, config: Config) -> set[str]:
     return {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
 
 
+def are_in(folder: Path) -> bool:
+    """Whether there are runs right below a folder."""
+    return bool(_by_content(folder))
+
+
 def runs_of(folder: Path, config: Config) -> list[tuple[str, Config]]:
     """Name and configuration of the runs right below a folder that are runs of this configuration."""
     alike = _by_content(folder).get(_key(config), [])
