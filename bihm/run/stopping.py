@@ -108,7 +108,7 @@ class Stopping(NamedTuple):
                 "more epochs or a larger optim.lr may leave this plateau",
             )
         else:
-            where, advice = "far below", "a smaller optim.lr, optim.clip=1 or more epochs may help"
+            where, advice = "far below", "a smaller optim.lr, optim.clip=10 or more epochs may help"
         log.warning(
             "the best valid %s, %.3f, is %s that of independent bits, %.3f: the units have learnt little "
             "of each other; %s",

@@ -127,7 +127,7 @@ def _why(finished: dict[str, Any], limits: list[str]) -> str:
 def _remedy(config: Config) -> str:
     """What keeps the numbers of a run from breaking."""
     clip, optim = config.optim.clip, config.optim
-    bound = "set optim.clip, as optim.clip=1" if clip is None else f"optim.clip (now {clip:g})"
+    bound = "set optim.clip, as optim.clip=10" if clip is None else f"optim.clip (now {clip:g})"
     rates = dict.fromkeys(f"{phase.lr:g}" for phase in phases(config))
     own = optim.phases and all(phase.lr is not None for phase in optim.phases)
     key = "the lr of optim.phases" if own else "optim.lr"

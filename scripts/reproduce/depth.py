@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-from jobs import RESULTS, ROOT, is_finished, line, replace, seeds_error
+from jobs import RESULTS, ROOT, document, is_finished, line, replace, seeds_error
 from matplotlib.figure import Figure
 from summarise import mean_and_sem
 
@@ -121,9 +121,11 @@ def main() -> None:
     )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--no-runs", action="store_true", help="only write what there is")
-    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--results", type=document, default=RESULTS)
     parser.add_argument("--figure", type=Path, default=FIGURE)
     words = parser.parse_args()
+    if "<!-- depth -->" not in words.results.read_text(encoding="utf-8"):
+        raise SystemExit(f"{words.results}: has no marker <!-- depth -->")
     if not words.no_runs:
         told = [sys.executable, "-m", "bihm.cli.train", *command(words.folder)[1:]]
         if code := subprocess.run(told, cwd=ROOT, check=False).returncode:
@@ -132,8 +134,7 @@ def main() -> None:
     if not found:
         raise SystemExit(f"{words.folder}: no finished run below it")
     draw(found, words.figure)
-    if not replace(words.results, "depth", table_of(found)):
-        raise SystemExit(f"{words.results}: has no marker <!-- depth -->")
+    replace(words.results, "depth", table_of(found))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Runs of `bihm-train` for the scripts beside this file: several at once, gone on with, done only once."""
 
+import argparse
 import json
 import os
 import signal
@@ -160,6 +161,13 @@ def among(values: Iterable[Any]) -> str:
 def line(cells: Iterable[str]) -> str:
     """A line of a table in Markdown."""
     return f"| {' | '.join(cells)} |"
+
+
+def document(word: str) -> Path:
+    """The file that tables go into: its absence is told before hours of runs, not after them."""
+    if not Path(word).is_file():
+        raise argparse.ArgumentTypeError(f"{word}: no such file; tables are written into one")
+    return Path(word)
 
 
 def replace(document: Path, name: str, new: str) -> bool:

@@ -24,7 +24,7 @@ import sys
 from pathlib import Path
 
 from finished import mixture_file
-from jobs import MADE_BY, RESULTS, ROOT, Job, Runner, is_finished, recorded
+from jobs import MADE_BY, RESULTS, ROOT, Job, Runner, document, is_finished, recorded
 from tables import write_tables
 
 from bihm.cli import evaluate
@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("--weights-of", help="seeds whose weights are published; all, by default")
     parser.add_argument("--no-runs", action="store_true", help="only write the tables")
     parser.add_argument("--published", type=Path, default=PUBLISHED)
-    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--results", type=document, default=RESULTS)
     words = parser.parse_args()
     tables = recorded(words.published)
     recipes = words.recipes or [c["recipe"] for t in tables.values() for c in t["cells"]]

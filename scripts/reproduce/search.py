@@ -18,7 +18,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from jobs import RESULTS, ROOT, Job, Runner, line, made_by, recorded, replace
+from jobs import RESULTS, ROOT, Job, Runner, document, line, made_by, recorded, replace
 
 from bihm.records.run_files import read_json, write_json
 
@@ -149,7 +149,7 @@ def main() -> None:
     parser.add_argument("--no-runs", action="store_true", help="only write what there is")
     parser.add_argument("--plan", type=Path, default=PLAN)
     parser.add_argument("--records", type=Path, default=RECORDS)
-    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--results", type=document, default=RESULTS)
     words = parser.parse_args()
     plans = recorded(words.plan)
     if unknown := sorted(set(words.sets) - plans.keys()):

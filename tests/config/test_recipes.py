@@ -45,7 +45,12 @@ SAMPLES = {
     "bihm_nips": 100,
     "bihm_darn_q_nips": 100,
 }
-DARN_Q = ("bihm_darn_ocr_letters", "bihm_darn_q_nips", "rws_darn_q_dna")  # with an autoregressive q
+DARN_Q = (  # with an autoregressive q
+    "bihm_darn_binarized_mnist",
+    "bihm_darn_ocr_letters",
+    "bihm_darn_q_nips",
+    "rws_darn_q_dna",
+)
 TWELVE = [300, 200, 100, 75, 50, 35, 30, 25, 20, 15, 10, 10]  # the paper's text
 FIVE = [400, 300, 200, 100, 10]  # of the best RWS in its paper
 
@@ -64,6 +69,7 @@ def cells():
         yield f"bihm_darn_{name}", "bihm", name, DARN_DENSITY.get(name, [200]), "darn"
     for name in ("bihm_binarized_mnist", "bihm_binarized_mnist_long"):
         yield name, "bihm", "binarized_mnist", TWELVE, "sbn"
+    yield "bihm_darn_binarized_mnist", "bihm", "binarized_mnist", [300], "darn"
     yield (
         "bihm_caltech101_silhouettes",
         "bihm",

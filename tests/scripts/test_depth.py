@@ -73,3 +73,16 @@ def test_the_runs_are_one_multirun_and_tell_no_depth_by_another_rate():
     rest = [word for word in words[2:-1] if "," not in word]
     config, _ = jobs.compose_words((*first, *rest))
     assert (config.depth, config.model.name, config.seed) == (12, "wake_sleep", 2)
+
+
+@pytest.mark.parametrize("text", [None, "no table\n"])
+def test_a_document_without_the_table_is_told_before_any_run(text, tmp_path, monkeypatch, capsys):
+    document = tmp_path / "RESULTS.md"
+    if text is not None:
+        document.write_text(text)
+    monkeypatch.setattr(depth.subprocess, "run", lambda *_, **__: pytest.fail("it ran"))
+    monkeypatch.setattr(sys, "argv", ["depth.py", "runs", "--results", str(document)])
+    with pytest.raises(SystemExit) as ended:
+        depth.main()
+    told = str(ended.value) if text else capsys.readouterr().err
+    assert f"{document}: {'has no marker' if text else 'no such file'}" in told

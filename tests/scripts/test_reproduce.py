@@ -115,9 +115,12 @@ def test_a_run_is_published_with_its_weights_or_for_its_numbers_alone(
 ):
     for seed in (0, 1):
         run = made_up(tmp_path / "runs", uninterrupted[0], seed, -7.0)
+        if seed:
+            (run / jobs.MADE_BY).unlink()  # begun by hand, not by a script
         reproduce.publish(run, tmp_path / "kept", weights=seed == 0)
     assert tables.write_tables(document, TABLES, [tmp_path / "kept"]) == ["one"]
     assert rows(document)[0][1] == "7.00 +- 0.25 (0.00)"  # of two seeds
+    assert rows(document)[0][-1] == "abc1234, ?"
     names = {path.parent.name for path in (tmp_path / "kept").rglob("weights.safetensors")}
     assert names == {f"{RECIPE}-seed0"}
     assert not [path for path in (tmp_path / "kept").rglob("*") if path.name == "checkpoints"]
