@@ -18,6 +18,7 @@ MOST = 1000  # weights in a tail: 3 sqrt(K) for K = 100,000, and what bounds the
 PRIOR_K, PRIOR_WEIGHTS = 0.5, 10  # of k, as so many weights: it tames tails of a few
 
 TINY = 1e-290  # beside the largest weight: where float64 ends
+FLAT = 1e-8  # of b x: below it log(1 - b x) is -b x to half of float64's digits, and is known to no more
 
 LogWeights = Float[np.ndarray, "rows samples"]
 
@@ -81,7 +82,11 @@ def pareto_shape(x: Float[np.ndarray, "rows tail"]) -> Float[np.ndarray, " rows"
     spread = 1 - np.sqrt(points / (np.arange(points) + 0.5))
     b = 1 / x[:, -1:] + spread / (3 * quartile)
     k = _mean_log(b, x)
-    likelihood = n * (np.log(-b / k) - k - 1)
+    # Ties put a point of the grid at b = 0, the exponential density, where -b / k(b) tends to 1 / mean(x).
+    flat = np.abs(b) * x[:, -1:] < FLAT
+    k[flat] = 0
+    rate = np.where(flat, 1 / x.mean(axis=1, keepdims=True), -b / np.where(flat, 1, k))
+    likelihood = n * (np.log(rate) - k - 1)
     weights = np.exp(likelihood - likelihood.max(axis=1, keepdims=True))
     b_mean = (b * weights).sum(axis=1, keepdims=True) / weights.sum(axis=1, keepdims=True)
     fitted = _mean_log(b_mean, x)[:, 0]

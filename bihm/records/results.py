@@ -13,6 +13,9 @@ from bihm.machine.likelihood import Estimates, LogZ, check_meaning, mean_and_sem
 from bihm.types import AnyArray
 
 MANY = 0.1  # rows with a high k-hat, as a share: below it some are high by chance
+# From this ESS on the bias of log p, (1 / ESS - 1) / 2K nats to first order, is below 1 / 2K, and a high
+# k-hat more often that of weights of few different values, which look like a heavy tail.
+ENOUGH = 0.5
 
 DENSITIES = ("parzen", "parzen_directed", "parzen_anchor")  # of real numbers
 # Of a split, with mean and error, in the order of a table: likelihoods of bits, then densities.
@@ -125,12 +128,18 @@ def _sandwich_line(block: dict[str, Any]) -> str:
 
 def doubts(block: dict[str, Any]) -> list[str]:
     """A line for each estimate of a block that many rows' weights are too heavy-tailed for."""
-    return [
-        f"log {model} may be understated: k-hat is above {tails.HIGH} for {100 * block[name]:.0f} % of the "
-        "rows; a larger K takes more of it away, and bihm-eval sandwich=true shows how much is missing"
-        for model, name in (("p", "high_k_hat_p"), ("p*", "high_k_hat_p_star"))
-        if (block.get(name) or 0.0) > MANY
-    ]
+    untried = (
+        "" if "sandwich" in block else ", and bihm-eval sandwich=true shows how much is missing"
+    )
+    lines = []
+    for model, name, more in (("p", "p", untried), ("p*", "p_star", "")):
+        share = block.get(f"high_k_hat_{name}") or 0.0
+        if share > MANY and block[f"ess_{name}"] < ENOUGH:
+            lines.append(
+                f"log {model} may be understated: k-hat is above {tails.HIGH} for {100 * share:.0f} % of "
+                f"the rows; a larger K takes more of it away{more}"
+            )
+    return lines
 
 
 def _share_of_high(k_hat: Float[AnyArray, " rows"]) -> float | None:

@@ -147,7 +147,7 @@ def _by_row(found: estimates.Believed) -> Iterator[Chart]:
         (found.ess, "Effective sample size by row", "ESS",
          f"Rows from the worst to the best: how many of the {K} samples count, as a share.", None),
         (found.k_hat, "k-hat by row", "k-hat",
-         f"Rows from the best to the worst at {K}; above {HIGH}, the dotted line, an estimate is too low.",
+         f"Rows from the best to the worst at {K}; above {HIGH}, the dotted line, it may be too low.",
          HIGH),
     ):  # fmt: skip
         series, legend = [], []

@@ -35,5 +35,5 @@ def row_of(cell: dict[str, str], runs: list[Any]) -> list[str]:
         f"{statistics.mean(found['seconds'] for found in train):.0f}",
         among(run.seed for run in runs),
         among(found["device"] for found in results),
-        among(run.commit for run in runs),
+        among(commit for run in runs for commit in run.commits),
     ]

@@ -15,7 +15,7 @@ class Run(NamedTuple):
 
     results: dict[str, Any]
     seed: int
-    commit: str
+    commits: list[str]  # more than one of a run that a later one went on with
 
 
 def finished_runs(folder: Path, recipe: str) -> list[Run]:
@@ -24,7 +24,7 @@ def finished_runs(folder: Path, recipe: str) -> list[Run]:
         Run(
             read_json(directory / "results.json"),
             load(directory / "config.yaml").seed,
-            str(made_by(directory)["commit"]),
+            str(made_by(directory)["commit"]).split(", "),
         )
         for directory in folder.glob(f"{recipe}-seed*")
         if is_finished(directory)

@@ -71,7 +71,7 @@ def row_of(cell: dict[str, str], runs: list[Run]) -> list[str]:
         f"{statistics.mean(t['seconds'] for t in train):.0f}",
         among(run.seed for run in runs),
         among(run.results["device"] for run in runs),
-        among(run.commit for run in runs),
+        among(commit for run in runs for commit in run.commits),
     ]
 
 

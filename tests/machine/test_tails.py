@@ -76,6 +76,28 @@ def test_tails_that_nothing_can_be_fitted_to():
     assert k_hat(largest(far)) > 10
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("n", [100, 120, 676, 728])  # 40 and 56 points, where the grid meets b = 0
+@pytest.mark.parametrize("others", [0, 20])
+def test_a_tail_of_equal_weights_has_the_shape_of_those_a_little_longer_or_shorter(n, others):
+    def shape(length):
+        few = np.random.default_rng(0).random(others)
+        return pareto_shape(np.sort([*few, *np.ones(length - others)])[None])[0]
+
+    assert shape(n) == pytest.approx((shape(n - 1) + shape(n + 1)) / 2, rel=0.01)
+    assert shape(n) < 0  # bounded
+
+
+@pytest.mark.filterwarnings("error")
+def test_no_tail_of_few_different_weights_breaks_the_fit():
+    rng = np.random.default_rng(1)
+    for K in (25, 100, 1112, 1600, 10_000, 58_000):
+        steps = rng.normal(size=(60, 3)).astype(np.float32)
+        of = np.minimum(rng.geometric(rng.uniform(0.2, 0.99, (60, 1)), (60, K)) - 1, 2)
+        found = k_hat(largest(np.take_along_axis(steps, of, axis=1), cut=K))
+        assert not np.isnan(found).any()
+
+
 def test_ties_at_the_cutoff_are_not_in_the_tail():
     """Weights of a machine with few states are equal: those above the cutoff alone are fitted."""
     steps = np.repeat([0.0, 1.0, 2.0, 3.0], [900, 60, 30, 10]).astype(np.float32)

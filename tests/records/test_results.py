@@ -86,7 +86,14 @@ def test_a_block_and_its_line_say_how_many_rows_have_heavy_tails():
     assert line.endswith("ESS p 30.0 %  k-hat p* > 0.7: 0.0 %  k-hat p > 0.7: 66.7 %")
     (doubt,) = doubts(block)
     assert doubt.startswith("log p may be understated: k-hat is above 0.7 for 67 % of the rows;")
-    assert doubts(block | {"high_k_hat_p_star": 0.11})[1].startswith("log p* may be understated: ")
+    assert doubt.endswith(
+        "takes more of it away, and bihm-eval sandwich=true shows how much is missing"
+    )
+    assert doubts(block | {"sandwich": {}})[0].endswith("a larger K takes more of it away")
+    star = doubts(block | {"high_k_hat_p_star": 0.11, "ess_p_star": 0.4})[1]
+    assert star.startswith("log p* may be understated: ")
+    assert star.endswith("a larger K takes more of it away")  # the sandwich is one of log p alone
+    assert doubts(block | {"ess_p": 0.5}) == []  # bounded weights of few values
     assert doubts(block | {"high_k_hat_p": 0.1}) == []  # a few are high by chance
 
 

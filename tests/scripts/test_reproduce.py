@@ -45,7 +45,8 @@ def made_up(folder, results, seed, log_p):
     (run / "results.json").write_text(json.dumps(block))
     config = (run / "config.yaml").read_text()
     (run / "config.yaml").write_text(config.replace("\nseed: 0\n", f"\nseed: {seed}\n"))
-    (run / jobs.MADE_BY).write_text(json.dumps({"words": [], "commit": "abc1234"}))
+    commits = "abc1234, def5678" if seed else "abc1234"  # a later one went on with it
+    (run / jobs.MADE_BY).write_text(json.dumps({"words": [], "commit": commits}))
     return run
 
 
@@ -80,7 +81,7 @@ def test_a_table_says_what_finished_runs_say_and_nothing_else(document, uninterr
     assert named["ESS p / p\\*, %"] == f"{100 * test['ess_p']:.1f} / {100 * test['ess_p_star']:.1f}"
     assert named["K"] == str(test["K"])
     assert named["updates"] == str(train["steps"])
-    assert (named["seeds"], named["device"], named["commit"]) == ("0, 1", "cpu", "abc1234")
+    assert (named["seeds"], named["device"], named["commit"]) == ("0, 1", "cpu", "abc1234, def5678")
     assert none[:2] == ["`rws_web`", "not run"]
     assert none[4] == "4.4 (MADE) +- .1"
     before = document.read_bytes()
