@@ -87,6 +87,12 @@ def test_seeds_of_one_setting_are_together():
     assert [group.label for group in settings([*grid()[:2], lost])] == ["bihm", "x"]
 
 
+def test_a_run_that_was_made_twice_counts_once():
+    runs = [run(name, -1.0, seed=seed) for name, seed in (("a", 0), ("b", 0), ("c", 1))]
+    (group,) = settings(runs)
+    assert [one.label for one in group.runs] == ["a", "c"]
+
+
 def test_the_score_is_what_most_runs_have():
     assert score_of(grid()) == "valid.log_p"
     both = [run(score=-1.0, valid__log_p_star=-2.0)] * 2
