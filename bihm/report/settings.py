@@ -90,16 +90,10 @@ def settings(runs: Sequence[RunFiles]) -> list[Setting]:
 
     A run without a configuration is a setting of its own. A run that was made twice counts once.
     """
-    own = [key for key in KEYS if key not in NOT_A_SETTING]
-    known: dict[tuple[str, ...], RunFiles] = {}
-    for run in runs:
-        if run.row["layers"] is not None:
-            known.setdefault(tuple(str(run.row[key]) for key in KEYS), run)
-    configs = {
-        run.directory: {key: run.row[key] for key in own} | {"seed": i}
-        for i, run in enumerate(known.values())
-    }
-    of = {run.directory: run for run in known.values()}
+    own = ["seed", *(key for key in KEYS if key not in NOT_A_SETTING)]
+    known = [run for run in runs if run.row["layers"] is not None]
+    configs = {run.directory: {key: run.row[key] for key in own} for run in known}
+    of = {run.directory: run for run in known}
     groups = [[of[job] for job in group.jobs] for group in seeds.settings(configs)]
     groups += [[run] for run in runs if run.row["layers"] is None]
     keys = [key for key in swept(runs) if key != "seed"]

@@ -21,7 +21,7 @@ from bihm.run.estimate_files import (
     find_place,
     parameters_of,
     tell_of_rows,
-)  # fmt: skip
+)
 from bihm.run.given import as_estimates, given_block, given_of, seen_estimates
 from bihm.run.listener import NOBODY, Listener
 from bihm.run.parzen import split_density

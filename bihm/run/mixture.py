@@ -139,10 +139,12 @@ def name_of(machine: TrainedMachine) -> str:
     return machine.stem[:-1]
 
 
-def _file(first: TrainedMachine, what: dict[str, Any], name: str, out: str | None) -> Path:
+def _file(
+    machines: Sequence[TrainedMachine], what: dict[str, Any], name: str, out: str | None
+) -> Path:
     """Where estimates go; not over those of another mixture, or of other rows."""
-    default = Path(f"{first.stem}eval-mixture-{name}.json")
-    reads = [what["dataset"], first.config.dataset.path]
+    default = Path(f"{machines[0].stem}eval-mixture-{name}.json")
+    reads = [what["dataset"], *(machine.config.dataset.path for machine in machines)]
     path = place(out, default, ".json", beside=[".npz"], reads=reads, replaces=True)
     with contextlib.suppress(DataError):  # absent or damaged: nothing to lose
         there = read_json(path)
@@ -185,7 +187,7 @@ def evaluate_mixture(
     rows = fixed_rows(machines[0].family, found, split)
     about = tell_of_rows(identity, found, split, to)
     what = {**about, "mixture_of": [os.path.abspath(name_of(machine)) for machine in machines]}
-    file = _file(machines[0], what, f"{split}-K{K}", out)
+    file = _file(machines, what, f"{split}-K{K}", out)
     valid = mixture._each(machines[0].rows("valid"), K, "valid", to.report)
     weights = fit_weights(valid)
     own = split == "valid" and identity == machines[0].config.dataset.name
