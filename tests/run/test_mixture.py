@@ -208,3 +208,19 @@ def test_a_folder_whose_name_holds_a_comma_is_one_run(command, runs, tmp_path):
     one = shutil.copytree(runs[0], tmp_path / "a,b")
     assert command(f"run={one}", "K=5")[::2] == (0, "")
     assert (one / "eval-test-K5.json").is_file()
+
+
+def test_the_data_of_no_member_is_written_over(command, tmp_path):
+    splits = np.random.default_rng(0).integers(0, 2, (3, 40, 16), dtype=np.uint8)
+    for name in ("one", "two"):
+        data = tmp_path / f"rows-{name}.npz"
+        np.savez(data, **dict(zip(("train", "valid", "test"), splits, strict=True)))
+        config = tiny(batch_size=10, epochs=1, dataset__name="file", dataset__path=str(data))
+        train(config, tmp_path / name)
+    words = [f"run={tmp_path}/one,{tmp_path}/two", "K=5", "per_example=true"]
+    for data in tmp_path.glob("rows-*.npz"):
+        before = data.read_bytes()
+        code, printed, told = command(*words, f"out={data.with_suffix('.json')}")
+        assert (code, printed, told.count("\n")) == (2, "", 1)
+        assert f"{data} is read by this command" in told
+        assert data.read_bytes() == before
