@@ -79,6 +79,7 @@ def cells():
     )
     for data in ("binarized_mnist", "caltech101_silhouettes"):
         yield f"rws_{data}", "rws", data, FIVE, "sbn"
+    yield "rws_binarized_mnist_long", "rws", "binarized_mnist", FIVE, "sbn"
     yield "wake_sleep_binarized_mnist", "wake_sleep", "binarized_mnist", FIVE, "sbn"
     for rule in ("rws", "wake_sleep"):
         for depth in (1, 2, 3):
