@@ -116,7 +116,8 @@ def score_of(runs: Sequence[RunFiles]) -> str:
 
 def main_effects(runs: Sequence[RunFiles], score: str) -> list[Effect]:
     """The mean score at each value of each swept key, over all that else differs; largest spread first."""
-    known = [run for run in runs if run.number(score) is not None and run.row["layers"] is not None]
+    once = [run for group in settings(runs) for run in group.runs if run.row["layers"] is not None]
+    known = [run for run in once if run.number(score) is not None]
     keys = swept(known)
     effects = [_effect(key, keys, known, score) for key in keys]
     return sorted(effects, key=lambda effect: (effect.key == "seed", -effect.spread))

@@ -93,6 +93,15 @@ def test_a_run_that_was_made_twice_counts_once():
     assert [one.label for one in group.runs] == ["a", "c"]
 
 
+def test_a_run_that_was_made_twice_counts_once_in_a_main_effect():
+    runs = [run("a", -1.0, K=5), run("a-again", -1.0, K=5), run("b", -4.0, K=10)]
+    (effect,) = main_effects(runs, "valid.log_p")
+    assert [(level.value, level.runs, level.effect) for level in effect.levels] == [
+        ("5", 1, 1.5),
+        ("10", 1, -1.5),
+    ]
+
+
 def test_the_score_is_what_most_runs_have():
     assert score_of(grid()) == "valid.log_p"
     both = [run(score=-1.0, valid__log_p_star=-2.0)] * 2
