@@ -88,13 +88,17 @@ def _candidates(runs: Iterable[RunFiles]) -> list[str]:
 def settings(runs: Sequence[RunFiles]) -> list[Setting]:
     """Put runs together that differ only in their seed, in the order in which they come.
 
-    A run without a configuration is a setting of its own. A run that was made twice counts once.
+    A run without a configuration is a setting of its own. A run that was made twice counts once:
+    the one that finished, or the first.
     """
     own = ["seed", *(key for key in KEYS if key not in NOT_A_SETTING)]
     known = [run for run in runs if run.row["layers"] is not None]
-    configs = {run.directory: {key: run.row[key] for key in own} for run in known}
-    of = {run.directory: run for run in known}
-    groups = [[of[job] for job in group.jobs] for group in seeds.settings(configs)]
+    finished_first = sorted(known, key=lambda run: run.row["status"] != "finished")
+    configs = {run.directory: {key: run.row[key] for key in own} for run in finished_first}
+    once = {job for group in seeds.settings(configs) for job in group.jobs}
+    of = {run.directory: run for run in known if run.directory in once}
+    found = seeds.settings({job: configs[job] for job in of})
+    groups = [[of[job] for job in group.jobs] for group in found]
     groups += [[run] for run in runs if run.row["layers"] is None]
     keys = [key for key in swept(runs) if key != "seed"]
     return [Setting(_label(group, keys), group) for group in groups]

@@ -93,6 +93,14 @@ def test_a_run_that_was_made_twice_counts_once():
     assert [one.label for one in group.runs] == ["a", "c"]
 
 
+def test_of_a_run_that_was_made_twice_the_one_that_finished_counts():
+    lost = run("lost", status="failed", K=5)
+    runs = [lost, run("b", -4.0, K=10), run("again", -1.0, K=5)]
+    assert [[one.label for one in group.runs] for group in settings(runs)] == [["b"], ["again"]]
+    (effect,) = main_effects(runs, "valid.log_p")
+    assert [level.runs for level in effect.levels] == [1, 1]
+
+
 def test_a_run_that_was_made_twice_counts_once_in_a_main_effect():
     runs = [run("a", -1.0, K=5), run("a-again", -1.0, K=5), run("b", -4.0, K=10)]
     (effect,) = main_effects(runs, "valid.log_p")
