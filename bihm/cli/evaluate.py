@@ -21,7 +21,7 @@ PROGRAM = "bihm-eval"
 SAMPLES = 10_000  # of a Parzen estimate
 USAGE = """usage: bihm-eval run=DIR[,DIR...]|weights=FILE [split=test] [K=1000] [dataset=NAME]
                  [per_example=true] [sandwich=true] [repeats=R] [given=MASK]
-                 [parzen=true] [samples=10000] [devices=N] [out=FILE]
+                 [rows=N] [parzen=true] [samples=10000] [devices=N] [out=FILE]
 
 Estimates log p, and for BiHM log p~*, 2 log Z and log p*, of the best state of a run. Prints a small
 table, writes eval-<split>-K<K>.json into the run directory, or FILE.eval-<split>-K<K>.json, and prints
@@ -34,6 +34,7 @@ where it is.
   split=test         train, valid or test
   K=1000             importance samples for each row; memory does not grow with K
   K=[1,10,100,1000]  one pass over the largest, and a file for each
+  rows=500           only so many rows of the split, drawn at random and always the same: for a large K
   dataset=NAME       another dataset of the same width: a name that bihm-data list shows, or a file
                      .npz .npy .mat, .csv .tsv .txt .dat .data .amat, .libsvm .svm (tables also .gz);
                      one without splits is cut 80/10/10, always the same way, and split= is a part of it.
@@ -69,6 +70,7 @@ class Command:
     split: Literal["train", "valid", "test"] = "test"
     K: list[int] = field(default_factory=lambda: [1000])
     dataset: str | None = None
+    rows: int | None = None
     per_example: bool = False
     sandwich: bool = False
     repeats: int = 1
@@ -91,6 +93,8 @@ def main(argv: list[str] | None = None) -> None:
             raise ConfigError(
                 f"samples must be at least 1 and at most 10**6, got {command.samples}"
             )
+        if command.rows is not None and command.rows < 1:
+            raise ConfigError(f"rows must be at least 1, got {command.rows}")
         runs = _runs(command.run)
         for run in runs:
             require_run(run)
@@ -116,14 +120,16 @@ def _evaluate(trained: "TrainedMachine", command: Command) -> None:
         "to": _listener(lambda block: table({command.split: block})),
     }
     if command.parzen or not trained.family.has_likelihood:
-        if command.per_example or command.K != Command().K or asked_for(command):
-            others = ", ".join(["K and per_example", *asked_for(command)])
+        asked = asked_for(command) + (["rows"] if command.rows is not None else [])
+        if command.per_example or command.K != Command().K or asked:
+            others = ", ".join(["K and per_example", *asked])
             raise ConfigError(f"{others} have no meaning for a Parzen estimate")
         evaluate_parzen(trained, samples=command.samples or SAMPLES, **common)
     elif command.samples is not None:
         raise ConfigError("samples has no meaning without parzen=true")
     elif len(command.K) > 1:
-        evaluate_curve(trained, Ks=command.K, per_example=command.per_example, **common)
+        common |= {"count": command.rows, "per_example": command.per_example}
+        evaluate_curve(trained, Ks=command.K, **common)
     else:
         evaluate(
             trained,
@@ -131,6 +137,7 @@ def _evaluate(trained: "TrainedMachine", command: Command) -> None:
             sandwich=command.sandwich,
             repeats=command.repeats,
             given=command.given,
+            count=command.rows,
             per_example=command.per_example,
             **common,
         )
@@ -182,6 +189,7 @@ def _mixture(runs: list[Path], command: Command) -> None:
         split=command.split,
         K=command.K[0],
         dataset=command.dataset,
+        count=command.rows,
         per_example=command.per_example,
         out=command.out,
         to=_listener(lambda block: mixture_table(command.split, names, block)),

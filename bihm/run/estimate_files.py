@@ -15,6 +15,7 @@ from bihm.records.digests import digest_arrays
 from bihm.records.results import doubts
 from bihm.records.run_files import place, read_json, write_json
 from bihm.run.build import fixed_rows
+from bihm.run.drawn_rows import draw_rows
 from bihm.run.listener import Listener
 from bihm.run.own_rows import own_dataset
 from bihm.run.trained import TrainedMachine
@@ -26,11 +27,13 @@ class Extras(NamedTuple):
     repeats: int = 1
     sandwich: bool = False
     given: str | None = None
+    rows: int | None = None  # so many of the split's
 
     @property
     def name(self) -> str:
         """Nothing, or a part of a file's name."""
-        parts = [f"repeats{self.repeats}"] if self.repeats > 1 else []
+        parts = [] if self.rows is None else [f"rows{self.rows}"]
+        parts += [f"repeats{self.repeats}"] if self.repeats > 1 else []
         parts += ["sandwich"] if self.sandwich else []
         parts += [] if self.given is None else [f"given-{Path(self.given).stem}"]
         return "".join(f"-{part}" for part in parts)
@@ -41,8 +44,9 @@ class Place(NamedTuple):
 
     rows: np.ndarray
     seen: np.ndarray | None  # bool, of the shape of rows; None where no value is missing
-    about: dict[str, str]  # what a file of estimates says of the rows
+    about: dict[str, Any]  # what a file of estimates says of the rows
     files: dict[int, Path]
+    row: dict[str, np.ndarray]  # which of the split they are, where they are not all of it
 
     def need_whole_rows(self, what: list[str]) -> None:
         """Refuse, of rows that lack values, what has to know all of them; ConfigError."""
@@ -57,7 +61,8 @@ class Place(NamedTuple):
         to.show(result)  # whatever becomes of the files
         for doubt in doubts(result):
             to.say(doubt)
-        leave_files(self.files[result["K"]], {**self.about, **result}, arrays, to)
+        of_rows = {**self.row, **arrays} if arrays else {}
+        leave_files(self.files[result["K"]], {**self.about, **result}, of_rows, to)
 
 
 def leave_files(
@@ -93,14 +98,16 @@ def find_place(
     files = {
         K: file_of(machine, identity, f"{split}-K{K}{asked.name}", out, asked.given) for K in Ks
     }
-    rows = fixed_rows(machine.family, found, split)
-    about = tell_of_rows(identity, found, split, to) | {"parameters": parameters_of(machine)}
+    about: dict[str, Any] = {**tell_of_rows(identity, found, split, to)}
+    about["parameters"] = parameters_of(machine)
+    drawn = draw_rows(fixed_rows(machine.family, found, split), asked.rows, split, to)
+    rows, about = drawn.rows, about | drawn.about
     seen = rows != MISSING
     if seen.all():
-        return Place(rows, None, about, files)
+        return Place(rows, None, about, files, drawn.arrays)
     missing = f"{(~seen).sum():,} of {seen.size:,} values of split={split}"
     to.say(f"{missing} are missing: the numbers are those of the seen part of each row")
-    return Place(np.where(seen, rows, 0), seen, about, files)
+    return Place(np.where(seen, rows, 0), seen, about, files, drawn.arrays)
 
 
 def tell_of_rows(identity: str, found: Dataset, split: str, to: Listener) -> dict[str, str]:

@@ -41,6 +41,7 @@ def evaluate(
     sandwich: bool = False,
     repeats: int = 1,
     given: str | None = None,
+    count: int | None = None,
     out: str | None = None,
     to: Listener = NOBODY,
 ) -> dict[str, Any]:
@@ -52,36 +53,45 @@ def evaluate(
     the two estimates of log p on rows that the machine dreamt, too; with `repeats` the numbers are means
     over so many seeds, with errors over rows and over samples. With the mask `given` there also is log p of
     the missing part given the seen part, for BiHM by p*, too. Of a user's rows that lack values the numbers
-    are those of the seen part of each.
+    are those of the seen part of each. With `count` only so many rows are estimated, drawn at random,
+    always the same ones.
 
     Raises:
-        ConfigError: a dataset of another width, estimates of another one in the place of these, or rows
-            that lack values where whole ones are needed.
+        ConfigError: a dataset of another width, estimates of another one in the place of these, rows that
+            lack values where whole ones are needed, or not as many as asked for.
         DataError: data missing or damaged.
         BihmError: the folder cannot be written; that is seen before the work.
     """
-    where = find_place(machine, split, dataset, out, [K], to, Extras(repeats, sandwich, given))
-    if where.seen is not None:
-        others = {"repeats": repeats > 1, "given": given is not None}
-        where.need_whole_rows([name for name, asked in others.items() if asked])
-        result, arrays = _of_seen(machine, where, K, to)
+    asked = Extras(repeats, sandwich, given, count)
+    where = find_place(machine, split, dataset, out, [K], to, asked)
+    if where.seen is None:
+        result, arrays = _of_whole_rows(machine, where, split, K, asked, to)
     else:
-        seen = None if given is None else machine.observed(given, 0)
-        repeated = repeat(machine, where.rows, K, repeats, split, to.report)
-        result = block_of(repeated.mean, K, repeated.log_z)
-        arrays = per_example_arrays(repeated.mean, repeated.log_z)
-        if repeats > 1:
-            result |= repeats_block(repeated)
-            arrays |= spread_of_rows(repeated)
-        if seen is not None:
-            parts = _seen_of(machine, where.rows, seen, K, to)
-            found = given_of(repeated.mean, parts)
-            result["given"] = {"mask": given, **given_block(found, seen)}
-            arrays |= arrays_of(found._asdict())
+        others = {"repeats": repeats > 1, "given": given is not None}
+        where.need_whole_rows([name for name, wanted in others.items() if wanted])
+        result, arrays = _of_seen(machine, where, K, to)
     if sandwich:
         result["sandwich"] = sandwich_block(sandwich_rows(machine, K, report=to.report), K)
     where.leave(result, arrays if per_example else {}, to)
     return result
+
+
+def _of_whole_rows(
+    machine: TrainedMachine, where: Place, split: str, K: int, asked: Extras, to: Listener
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Block and arrays of rows that lack nothing."""
+    seen = None if asked.given is None else machine.observed(asked.given, 0)
+    repeated = repeat(machine, where.rows, K, asked.repeats, split, to.report)
+    result = block_of(repeated.mean, K, repeated.log_z)
+    arrays = per_example_arrays(repeated.mean, repeated.log_z)
+    if asked.repeats > 1:
+        result |= repeats_block(repeated)
+        arrays |= spread_of_rows(repeated)
+    if seen is not None:
+        found = given_of(repeated.mean, _seen_of(machine, where.rows, seen, K, to))
+        result["given"] = {"mask": asked.given, **given_block(found, seen)}
+        arrays |= arrays_of(found._asdict())
+    return result, arrays
 
 
 def _seen_of(
@@ -111,6 +121,7 @@ def evaluate_curve(
     Ks: list[int],
     dataset: str | None = None,
     per_example: bool = False,
+    count: int | None = None,
     out: str | None = None,
     to: Listener = NOBODY,
 ) -> list[dict[str, Any]]:
@@ -120,7 +131,7 @@ def evaluate_curve(
     """
     if out is not None and not os.path.isdir(paths.expand(out)):
         raise ConfigError(f"out={out} must be a folder that is there: each K has a file of its own")
-    where = find_place(machine, split, dataset, out, Ks, to)
+    where = find_place(machine, split, dataset, out, Ks, to, Extras(rows=count))
     where.need_whole_rows(["several K"])
     log_z = machine.two_log_z() if has_p_star(machine.config.model.name) else None
     results = []

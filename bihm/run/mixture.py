@@ -17,7 +17,8 @@ from bihm.machine.likelihood import check_meaning, mean_and_sem
 from bihm.records.run_files import place, read_json
 from bihm.run.arguments import check_split
 from bihm.run.build import fixed_rows
-from bihm.run.estimate_files import find_dataset, leave_files, tell_of_rows
+from bihm.run.drawn_rows import draw_rows
+from bihm.run.estimate_files import Extras, find_dataset, leave_files, tell_of_rows
 from bihm.run.listener import NOBODY, Listener
 from bihm.run.own_rows import own_dataset
 from bihm.run.trained import TrainedMachine
@@ -169,6 +170,7 @@ def evaluate_mixture(
     split: str,
     K: int,
     dataset: str | None = None,
+    count: int | None = None,
     per_example: bool = False,
     out: str | None = None,
     to: Listener = NOBODY,
@@ -176,28 +178,34 @@ def evaluate_mixture(
     """Estimate a mixture on a split, its weights fitted on the machines' own valid rows with the same K.
 
     Writes `eval-mixture-<split>-K<K>.json` into the first machine's directory, or to `out`, and with
-    `per_example` a `.npz` beside it: `log_p`, (rows,), and `log_p_each`, (machines, rows).
+    `per_example` a `.npz` beside it: `log_p`, (rows,), and `log_p_each`, (machines, rows). With `count`
+    only so many rows are estimated, and so many of valid, drawn at random, always the same ones.
 
     Raises:
-        ConfigError: machines of different data, or estimates of another mixture in the place of these.
+        ConfigError: machines of different data, or estimates of another mixture in the place of these, or
+            not as many rows as asked for.
         DataError: data missing or damaged.
     """
     mixture = Mixture(machines, K)
     identity, found = find_dataset(machines[0], dataset)
-    rows = fixed_rows(machines[0].family, found, split)
     about = tell_of_rows(identity, found, split, to)
-    what = {**about, "mixture_of": [os.path.abspath(name_of(machine)) for machine in machines]}
-    file = _file(machines, what, f"{split}-K{K}", out)
-    valid = mixture._each(machines[0].rows("valid"), K, "valid", to.report)
+    drawn = draw_rows(fixed_rows(machines[0].family, found, split), count, split, to)
+    fitted = machines[0].rows("valid")
+    fitted = draw_rows(fitted, count and min(count, len(fitted)), "valid", to).rows
+    places = [os.path.abspath(name_of(machine)) for machine in machines]
+    what = {**about, **drawn.about, "mixture_of": places}
+    file = _file(machines, what, f"{split}-K{K}{Extras(rows=count).name}", out)
+    valid = mixture._each(fitted, K, "valid", to.report)
     weights = fit_weights(valid)
     own = split == "valid" and identity == machines[0].config.dataset.name
-    each = valid if own else mixture._each(rows, K, split, to.report)
+    each = valid if own else mixture._each(drawn.rows, K, split, to.report)
     result = mixture_block(weights, each, K)
     if own:
         to.say("the weights were fitted on these same rows: look at test for what they are worth")
     to.show(result)
-    arrays = {"log_p": mix(weights, each), "log_p_each": each} if per_example else {}
-    leave_files(file, {**what, "weights_fitted_on": "valid", **result}, arrays, to)
+    arrays = drawn.arrays | {"log_p": mix(weights, each), "log_p_each": each}
+    block = {**what, "weights_fitted_on": "valid", **result}
+    leave_files(file, block, arrays if per_example else {}, to)
     return result
 
 
