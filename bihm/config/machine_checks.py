@@ -42,6 +42,7 @@ def _check_model(config: Config) -> None:
     if config.model.q_update is not None:
         require_one_of("model.q_update", config.model.q_update, ("wake", "sleep", "both"))
     require_whole("model.sleep_batch_size", config.model.sleep_batch_size)
+    require_whole("model.warm_up", config.model.warm_up)
     if config.model.weights is not None:
         require_one_of("model.weights", config.model.weights, INITIAL_WEIGHTS)
     for option in (own for own in TARGETPROP_OPTIONS if own != "weights"):

@@ -23,6 +23,7 @@ class ModelConfig:
     name: str = "bihm"
     q_update: str | None = None
     sleep_batch_size: int | None = None
+    warm_up: int | None = None
     # Of target propagation:
     weights: str | None = None
     N: int | None = None

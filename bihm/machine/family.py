@@ -18,7 +18,8 @@ from bihm.types import AnyArray, Array, Float, PRNGKey, Rows
 Report = Callable[
     [int, int], None
 ]  # told how many of how many parts are done; may raise Interrupted
-Loss = Callable[[PRNGKey, Any, Array], tuple[Array, Any]]  # (key, machine, x) -> (loss, Info)
+# (key, machine, x, updates done) -> (loss, Info)
+Loss = Callable[[PRNGKey, Any, Array, Array], tuple[Array, Any]]
 
 
 def silent(done: int, total: int) -> None:
@@ -90,7 +91,7 @@ class Family(Protocol):
     def machine(self, visible_mean: AnyArray | None) -> nnx.Module:
         """The machine with its initial parameters; the same ones each time."""
 
-    def loss(self, K: int) -> Loss:
+    def loss(self, K: int, steps_per_epoch: int) -> Loss:
         """The loss of a batch, whose gradient is the update with its sign turned, and its Info.
 
         Info is a NamedTuple whose fields have a number for each row.

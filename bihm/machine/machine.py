@@ -72,6 +72,10 @@ class HelmholtzMachine(nnx.Module):
         terms = [f.log_prob(b, a) for f, b, a in zip(self.p, below, above, strict=True)]
         return sum(terms[1:], start=terms[0])
 
+    def log_p_visible(self, x: Bits[Array, "*lead_x visible"], h: Latents) -> Float[Array, "..."]:
+        """log p(x | h_1) in nats, the lowest term of log p(x, h)."""
+        return self.p[0].log_prob(x, h[0])
+
     def log_q(self, x: Bits[Array, "*lead_x visible"], h: Latents) -> Float[Array, "..."]:
         """log q(h | x) in nats; the leading axes of `x` and `h` broadcast."""
         below = [x, *h[:-1]]

@@ -1,22 +1,22 @@
 """The training rules: the file to read first, and the one to change.
 
-Each rule is a function `(key, machine, x, ...) -> (loss, Info)` whose gradient is the rule's update
-direction with its sign turned. Samples and normalised weights are constants to the gradient, so
-each layer's gradient is that of a logistic regression on weighted examples and nothing flows
-between stochastic layers.
+Each rule is a function `(key, machine, x, step, ...) -> (loss, Info)` whose gradient is the rule's
+update direction with its sign turned; `step` is the number of updates done, and without it there is no
+warm-up. Samples and normalised weights are constants to the gradient, so each layer's gradient is that of
+a logistic regression on weighted examples and nothing flows between stochastic layers.
 """
 
 import inspect
 from collections.abc import Callable
 from functools import cache, partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
 from bihm.kernels.numerics import ess, log_mean_exp, normalised_weights
 from bihm.kernels.spread import rows_here
-from bihm.machine.machine import HelmholtzMachine
+from bihm.machine.machine import HelmholtzMachine, Latents
 from bihm.types import Array, Bits, Float, PRNGKey
 
 
@@ -30,15 +30,42 @@ class Info(NamedTuple):
 
 
 Loss = Float[Array, ""]
-Rule = Callable[[PRNGKey, HelmholtzMachine, Bits[Array, "batch visible"]], tuple[Loss, Info]]
+Rule = Callable[..., tuple[Loss, Info]]  # of (key, machine, x, step=None)
+Step: TypeAlias = Array | int | None  # updates done
 
 
 def _info(log_w: Float[Array, "samples batch"]) -> Info:
     return Info(log_mean_exp(log_w), 2 * log_mean_exp(log_w / 2), ess(log_w), ess(log_w / 2))
 
 
+def _warmed(
+    log_w: Float[Array, "samples batch"],
+    machine: HelmholtzMachine,
+    x: Bits[Array, "batch visible"],
+    h: Latents,
+    step: Step,
+    warm_up: int,
+) -> Float[Array, "samples batch"]:
+    """log p(x | h_1) + beta log(p(h) / q(h | x)), with beta rising from 0 to 1 over `warm_up` updates.
+
+    A sample is weighed at first by how well it explains x, whatever its latents cost, so that units come
+    into use before that cost makes them silent. It is what warms up a variational autoencoder (Sonderby et
+    al. 2016, sec. 2.3), here in the weights of samples. From then on, and without a warm-up, log w.
+    """
+    if step is None or not warm_up:
+        return log_w
+    log_p_x = machine.log_p_visible(x, h)
+    return log_p_x + jnp.minimum(step / warm_up, 1) * (log_w - log_p_x)
+
+
 def bihm(
-    key: PRNGKey, machine: HelmholtzMachine, x: Bits[Array, "batch visible"], *, K: int
+    key: PRNGKey,
+    machine: HelmholtzMachine,
+    x: Bits[Array, "batch visible"],
+    step: Step = None,
+    *,
+    K: int,
+    warm_up: int = 0,
 ) -> tuple[Loss, Info]:
     """Ascend log p~*(x) = 2 log sum_h sqrt(p(x, h) q(h | x)) (Bornschein et al. 2016, eq. 9).
 
@@ -48,7 +75,7 @@ def bihm(
     h, log_q = machine.sample_q(key, x, K)
     log_p = machine.log_p(x, h)
     log_w = log_p - log_q
-    W = normalised_weights(log_w / 2)
+    W = normalised_weights(_warmed(log_w, machine, x, h, step, warm_up) / 2)
     surrogate = jnp.sum(W * log_p + (W - 1 / K) * log_q, axis=0)
     return -jnp.mean(surrogate), _info(log_w)
 
@@ -57,10 +84,12 @@ def rws(
     key: PRNGKey,
     machine: HelmholtzMachine,
     x: Bits[Array, "batch visible"],
+    step: Step = None,
     *,
     K: int,
     q_update: str = "both",
     sleep_batch_size: int | None = None,
+    warm_up: int = 0,
 ) -> tuple[Loss, Info]:
     """Reweighted wake-sleep (Bornschein & Bengio 2015, eqs. 5, 7 and 8), W_k = softmax_k(log w_k).
 
@@ -72,7 +101,7 @@ def rws(
     h, log_q = machine.sample_q(wake_key, x, K)
     log_p = machine.log_p(x, h)
     log_w = log_p - log_q
-    W = normalised_weights(log_w)
+    W = normalised_weights(_warmed(log_w, machine, x, h, step, warm_up))
     wake_rate = {"wake": 1.0, "both": 0.5, "sleep": 0.0}[q_update]
     # A term with rate 0 is left out, not multiplied by 0: its gradient would be paid for all the same.
     surrogate = W * log_p + wake_rate * W * log_q if wake_rate else W * log_p
@@ -86,6 +115,7 @@ def wake_sleep(
     key: PRNGKey,
     machine: HelmholtzMachine,
     x: Bits[Array, "batch visible"],
+    step: Step = None,
     *,
     K: int,
     sleep_batch_size: int | None = None,
@@ -95,6 +125,7 @@ def wake_sleep(
     K = 1 is the classic rule; more samples average its wake phase, with the same mean.
     `sleep_batch_size` is as in `rws`.
     """
+    del step  # its samples have no weights
     wake_key, sleep_key = jax.random.split(key)
     h, log_q = machine.sample_q(wake_key, x, K)
     log_p = machine.log_p(x, h)

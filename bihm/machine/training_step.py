@@ -86,7 +86,7 @@ def train_step(
     params = unpack(state.params)
 
     def loss_of(params: Params) -> tuple[Array, Any]:
-        return rule(key, merge(structure, params), x)
+        return rule(key, merge(structure, params), x, state.step)
 
     (loss, info), grads = jax.value_and_grad(loss_of, has_aux=True)(params)
     if optimizer.penalised:

@@ -79,9 +79,11 @@ class Helmholtz:
             visible_mean,  # type: ignore[arg-type]
         )
 
-    def loss(self, K: int) -> Loss:
+    def loss(self, K: int, steps_per_epoch: int) -> Loss:
         options = asdict(self.config.model)
         name = options.pop("name")
+        if options["warm_up"] is not None:
+            options["warm_up"] *= steps_per_epoch
         return make_rule(name, K=K, **{k: v for k, v in options.items() if v is not None})
 
     see = staticmethod(binarise)

@@ -141,7 +141,7 @@ class TrainingLoop:
         run = self.run
         return _kept_chunk(
             run.structure,
-            run.family.loss(K),
+            run.family.loss(K, run.plan.steps_per_epoch),
             run.optimizer,
             run.plan,
             batch_size=run.config.batch_size,

@@ -80,8 +80,8 @@ class TargetProp:
         features = config.dataset.n_features
         return TargetPropMachine(rng, features, config.layers, units, self.weights)
 
-    def loss(self, K: int) -> Loss:
-        del K
+    def loss(self, K: int, steps_per_epoch: int) -> Loss:
+        del K, steps_per_epoch
         return _loss(self.inference, self.noise)
 
     @staticmethod

@@ -108,7 +108,7 @@ class Step(NamedTuple):
 def step_of(config: schema.Config, steps: int) -> Step:
     """The training step of a configuration, on random rows."""
     structure, params, optimizer = make_parts(config)
-    rule, keys = family_of(config).loss(config.K), make_keys(config.seed)
+    rule, keys = family_of(config).loss(config.K, 1), make_keys(config.seed)
     rng = np.random.default_rng(0)
     shape = max(config.batch_size, 10_000), config.dataset.n_features
     rows = jnp.asarray(rng.integers(0, 2, shape, np.uint8))

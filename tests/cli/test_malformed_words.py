@@ -192,6 +192,7 @@ CHOICES = [
         (T + "dataset.image_shape=[[1],2]", 2, "dataset.image_shape[0] must be a whole number"),
         (T + "model=rws model.q_update=up", 2, "model.q_update must be one of wake, sleep, both"),
         (T + "model.sleep_batch_size=4", 2, "model.sleep_batch_size belongs to"),
+        (T + "model=wake_sleep model.warm_up=4", 2, "model.warm_up belongs to model=bihm or rws"),
         (T + "model=rws model.sleep_batch_size=0", 2, "model.sleep_batch_size must be at least 1"),
         (T + "p.layer=foo", 2, "p.layer must be one of sbn, dsbn, darn, nade, got 'foo'"),
         (T + "p.layer=null", 2, "p.layer must be a type or a list of types, got None"),

@@ -85,6 +85,11 @@ def test_a_model_brings_its_own_options():
     assert read("model=rws").model.q_update == "both"
     assert read("model=rws", "model.q_update=wake", "K=3").K == 3
     assert read("model=wake_sleep").K == 1
+    assert (
+        read("model.warm_up=3").model.warm_up
+        == read("model=rws", "model.warm_up=3").model.warm_up
+        == 3
+    )
     assert read("model=wake_sleep", "K=4").K == 4
 
 
@@ -149,6 +154,7 @@ WRONG_TOO = {  # others stand for them
     "stop.patience=0": "stop.patience must be at least 1",
     "eval.parzen_samples=30": "eval.parzen_samples belongs to model=targetprop, not bihm",
     "model.sleep_batch_size=4": "belongs to model=rws or wake_sleep, not bihm",
+    "model.warm_up=0": "model.warm_up must be at least 1, got 0",
     "p.layer=[sbn,sbn]": "p.layer has 2 entries; a machine of this depth needs 13",
     "experiment=nothing": "experiment=nothing: there is no such option",
 }

@@ -31,7 +31,8 @@ def told(monkeypatch):
             assert h == "dreamt"
             return of_dreams
 
-        monkeypatch.setattr(HelmholtzMachine, "sample_q", lambda m, key, x, K: ("drawn", log_q))
+        h = [jnp.zeros((K, BATCH, 3))]
+        monkeypatch.setattr(HelmholtzMachine, "sample_q", lambda m, key, x, K: (h, log_q))
         monkeypatch.setattr(HelmholtzMachine, "sample_p", dream)
         monkeypatch.setattr(HelmholtzMachine, "log_p", lambda m, x, h: log_p)
         monkeypatch.setattr(HelmholtzMachine, "log_q", say_q)
@@ -93,6 +94,24 @@ def test_loss_and_derivative_are_those_of_the_formula(name, options, told):
         np.testing.assert_allclose(got, np.broadcast_to(factor, got.shape), rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize(
+    ("step", "beta"), [(0, 0), (30, 0.25), (60, 0.5), (120, 1), (1000, 1), (None, 1)]
+)
+@pytest.mark.parametrize(("name", "part"), [("bihm", 0.5), ("rws", 1)])
+def test_latents_cost_little_while_a_rule_warms_up(name, part, step, beta, told, monkeypatch):
+    told(jnp.asarray(LOG_P), jnp.asarray(LOG_Q), jnp.asarray(LOG_Q_OF_DREAMS))
+    log_p_x = np.random.default_rng(1).normal(-2, 1, (K, BATCH)).astype(np.float32)
+    monkeypatch.setattr(HelmholtzMachine, "log_p_visible", lambda m, x, h: jnp.asarray(log_p_x))
+    options = {"q_update": "wake"} if name == "rws" else {}
+    rule, machine = make_rule(name, K=K, warm_up=120, **options), tiny_machine(sizes=[3])
+    (loss, info) = jax.jit(lambda key: rule(key, machine, X, step))(jax.random.key(0))
+    W = softmax(part * (log_p_x + beta * (LOG_W - log_p_x)))  # p(x | h_1) (p(h) / q(h | x))^beta
+    of_q = W - 1 / K if name == "bihm" else W
+    np.testing.assert_allclose(loss, mean_of_rows(W * LOG_P + of_q * LOG_Q), rtol=1e-6)
+    # What is reported is always that of the model itself.
+    np.testing.assert_allclose(info.log_p, np.log(np.exp(LOG_W).mean(axis=0)), rtol=1e-5)
+
+
 @pytest.mark.parametrize("name", RULES)
 def test_what_a_rule_reports_of_each_row(name, told):
     """The numbers of `train/*` in the logs."""
@@ -123,7 +142,8 @@ def test_a_step_dreams_as_many_rows_as_the_batch_has_unless_told(name, size, dre
 
 def test_each_rule_says_what_it_reads_and_which_likelihood_it_ascends():
     sleep = {"sleep_batch_size"}
-    options = {"bihm": set(), "rws": {"q_update"} | sleep, "wake_sleep": sleep}
+    warm_up = {"warm_up"}
+    options = {"bihm": warm_up, "rws": {"q_update"} | sleep | warm_up, "wake_sleep": sleep}
     assert {name: spec.options for name, spec in RULES.items()} == options
     assert {name for name, spec in RULES.items() if spec.has_p_star} == {"bihm"}
     stars = {name for name, spec in RULES.items() if spec.likelihood == "log_p_tilde_star"}

@@ -11,6 +11,7 @@ from tiny_machine import VISIBLE, tiny_machine
 from bihm.errors import Interrupted
 from bihm.machine.machine import bind, split
 from bihm.machine.rules import RULES, Info, make_rule
+from bihm.run.families import family_of
 from bihm.run.train import train
 
 every_rule = pytest.mark.parametrize("name", RULES)
@@ -61,3 +62,13 @@ def test_it_trains_and_goes_on_bit_for_bit_after_an_interruption(name, tmp_path,
     assert numbers(train(config, tmp_path / "halves")) == numbers(whole)
     records = [without_clock(metrics(tmp_path / run)) for run in ("whole", "halves")]
     assert records[0] == records[1]
+
+
+def test_a_warm_up_is_told_in_epochs(tmp_path):
+    seen = {}
+    for warm_up in (None, 1, 2):
+        config = tiny(epochs=2, optim__lr=1e-2, model__warm_up=warm_up)
+        train(config, tmp_path / str(warm_up))
+        seen[warm_up] = [record["train/log_p"] for record in metrics(tmp_path / str(warm_up))]
+    assert len({numbers[0] for numbers in seen.values()}) == 3  # the first epoch is each one's own
+    assert family_of(tiny(model__warm_up=3)).loss(4, 10).keywords["warm_up"] == 30

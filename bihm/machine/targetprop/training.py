@@ -45,6 +45,7 @@ def targetprop(
     key: PRNGKey,
     machine: TargetPropMachine,
     x: Float[Array, "batch visible"],
+    step: Array | None = None,
     *,
     inference: Inference,
     noise: Noise,
@@ -55,6 +56,7 @@ def targetprop(
 
     where h = INFERENCE(x) and the noisy h~ are constants: no derivative passes from one map to another.
     """
+    del step  # the rule is the same throughout
     errors, info = map_errors(key, machine, x, inference=inference, noise=noise)
     return jnp.mean(jnp.sum(errors, axis=(0, 1))), info
 
