@@ -1,9 +1,9 @@
 """The training rules: the file to read first, and the one to change.
 
-Each rule is a function `(key, machine, x, step, ...) -> (loss, Info)` whose gradient is the rule's
-update direction with its sign turned; `step` is the number of updates done, and without it there is no
-warm-up. Samples and normalised weights are constants to the gradient, so each layer's gradient is that of
-a logistic regression on weighted examples and nothing flows between stochastic layers.
+Each rule is a function `(key, machine, x, ...) -> (loss, Info)` whose gradient is the rule's update
+direction with its sign turned; one that changes in the course of training takes `step`, too, the number
+of updates done. Samples and normalised weights are constants to the gradient, so each layer's gradient is
+that of a logistic regression on weighted examples and nothing flows between stochastic layers.
 """
 
 import inspect
@@ -50,7 +50,7 @@ def _warmed(
 
     A sample is weighed at first by how well it explains x, whatever its latents cost, so that units come
     into use before that cost makes them silent. It is what warms up a variational autoencoder (Sonderby et
-    al. 2016, sec. 2.3), here in the weights of samples. From then on, and without a warm-up, log w.
+    al. 2016), here in the weights of samples. From then on, and without a warm-up, it is log w.
     """
     if step is None or not warm_up:
         return log_w
@@ -115,7 +115,6 @@ def wake_sleep(
     key: PRNGKey,
     machine: HelmholtzMachine,
     x: Bits[Array, "batch visible"],
-    step: Step = None,
     *,
     K: int,
     sleep_batch_size: int | None = None,
@@ -125,7 +124,6 @@ def wake_sleep(
     K = 1 is the classic rule; more samples average its wake phase, with the same mean.
     `sleep_batch_size` is as in `rws`.
     """
-    del step  # its samples have no weights
     wake_key, sleep_key = jax.random.split(key)
     h, log_q = machine.sample_q(wake_key, x, K)
     log_p = machine.log_p(x, h)
@@ -177,7 +175,13 @@ def has_p_star(name: str) -> bool:
 
 @cache  # the same function for the same options: what is compiled with it can be used again
 def make_rule(name: str, *, K: int, **options: Any) -> Rule:
-    """The rule of this name with its options; those that it does not have are left out."""
+    """The rule of this name with its options; those that it does not have are left out.
+
+    It takes `(key, machine, x, step)`; without `step` nothing is warmed up.
+    """
     spec = RULES[name]
     own = {key: value for key, value in options.items() if key in spec.options}
-    return partial(spec.loss, K=K, **own)
+    rule = partial(spec.loss, K=K, **own)
+    if "step" in inspect.signature(spec.loss).parameters:
+        return rule
+    return lambda key, machine, x, step=None: rule(key, machine, x)
