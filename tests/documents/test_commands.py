@@ -22,6 +22,7 @@ TOUR = [
     "./scripts/run bihm-train model=bihm depth=12",
     "bihm-train --cfg job --resolve",
     "bihm-eval   run=DIR K=100000 per_example=true",
+    "bihm-eval run=DIR K=[1,10,100,1000,10000,100000] rows=200",
     "bihm-eval   run=DIR sandwich=true repeats=5",
     "bihm-eval   run=DIR given=top",
     "bihm-sample run=DIR n=64 method=chain",
