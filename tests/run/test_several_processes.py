@@ -17,7 +17,7 @@ pytestmark = pytest.mark.long
 
 WORDS = [
     *("dataset=bars", "layers=[6,3]", "K=4", "batch_size=250", "stop.patience=null", "eval.K=5"),
-    *("eval.final_K=15", "eval.z_outer=20", "eval.final_z_outer=300", "eval.z_inner=5"),
+    *("eval.final_K=15", "eval.z_outer=400", "eval.final_z_outer=800", "eval.z_inner=5"),
     *("checkpoint.every_seconds=0", "hydra.run.dir=run"),
 ]
 SOON = 300  # seconds, on a busy machine; a heartbeat is missed after 30
