@@ -7,9 +7,6 @@ Orbax notices most damage by itself, but neither a flipped bit in the numbers no
 import contextlib
 import errno
 import logging
-import os
-import re
-from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +19,7 @@ from bihm.errors import ConfigError, DataError, writing
 from bihm.machine.training_step import TrainState
 from bihm.paths import plain
 from bihm.records.digests import digest_arrays, digest_text
-from bihm.records.orbax_messages import silence_orbax
+from bihm.records.orbax_messages import of_the_disk, silence_orbax
 
 KEEP = 2  # one to fall back to, should the newest be damaged
 FORMAT = 1
@@ -49,13 +46,16 @@ class Damaged(Exception):
 class Checkpoints:
     """The folder `checkpoints/` of a run: numbered sub-folders, each complete or absent.
 
-    Whoever only reads a run says so with `read_only`: then nothing is written or moved.
+    Whoever only reads a run says so with `read_only`: then nothing is written or moved. Of several
+    processes that train it, all do the same at the same time and the first one writes; one that only
+    reads does so alone.
     """
 
     def __init__(self, directory: Path, config: Config, *, read_only: bool = False):
         self.folder = directory / "checkpoints"
         self.config = config
-        self.read_only = read_only
+        self._reads_alone = read_only
+        self._writes = not read_only and jax.process_index() == 0
         self._links = contextlib.ExitStack()
         # Made when the first checkpoint is complete: tells a run that lost all from one that had none.
         self._proof = directory / ".checkpointed"
@@ -63,8 +63,14 @@ class Checkpoints:
     @cached_property
     def _manager(self) -> Any:
         from orbax.checkpoint import CheckpointManager, CheckpointManagerOptions
+        from orbax.checkpoint.options import MultiprocessingOptions
 
-        options = CheckpointManagerOptions(max_to_keep=KEEP, create=False)
+        own = jax.process_index()
+        alone = MultiprocessingOptions(primary_host=own, active_processes={own})
+        among = alone if self._reads_alone else MultiprocessingOptions()
+        options = CheckpointManagerOptions(
+            max_to_keep=KEEP, create=False, multiprocessing_options=among
+        )
         items = (*STATES, "memory")
         folder = self._links.enter_context(plain(self.folder.resolve()))
         return CheckpointManager(folder, options=options, item_names=items)
@@ -84,7 +90,7 @@ class Checkpoints:
         # The next chunk takes the buffers of `latest` for its own, so the writer gets copies.
         latest, best = jax.tree.map(np.array, (checkpoint.latest, checkpoint.best))
         memory = _seal(Checkpoint(latest, best, checkpoint.memory), self.config)
-        with _disk(self.folder):
+        with of_the_disk(self.folder):
             self.folder.mkdir(exist_ok=True)
             self._manager.save(
                 0 if newest is None else newest + 1,
@@ -147,7 +153,7 @@ class Checkpoints:
         from orbax.checkpoint.args import Composite
 
         try:
-            with _disk(self.folder / str(number)):
+            with of_the_disk(self.folder / str(number)):
                 return self._manager.restore(number, args=Composite(**wanted))
         except MemoryError:
             raise
@@ -168,13 +174,13 @@ class Checkpoints:
     def _set_aside(self, damaged: dict[int, Damaged], instead: str) -> None:
         for number, error in damaged.items():
             path = self.folder / str(number)
-            kept = "" if self.read_only else f"kept as {_rename(path).name}; "
+            kept = f"kept as {_rename(path).name}; " if self._writes else ""
             log.warning("%s is damaged (%s); %s%s", path, error, kept, instead)
         if damaged:
             self._manager.reload()
 
     def _prove(self) -> None:
-        if not self.read_only:
+        if self._writes:
             with writing(self._proof):
                 self._proof.touch()
 
@@ -184,14 +190,14 @@ class Checkpoints:
 
     def wait(self) -> None:
         """Return when all that was saved is on disk; OSError where the disk refused it."""
-        with _disk(self.folder):
+        with of_the_disk(self.folder):
             self._manager.wait_until_finished()
         self._prove()
 
     def close(self) -> None:
         """Wait, and leave nothing open; OSError where the disk refused what was saved."""
         if "_manager" in self.__dict__:  # or nothing has been opened
-            with self._links, _disk(self.folder):
+            with self._links, of_the_disk(self.folder):
                 self._manager.close()
 
 
@@ -241,16 +247,3 @@ def _rename(path: Path) -> Path:
         count += 1
         spare = path.with_name(f"{path.name}.damaged.{count}")
     return path.rename(spare)
-
-
-@contextlib.contextmanager
-def _disk(path: Path) -> Iterator[None]:
-    """Turn what the disk refuses inside, which TensorStore only writes into a text, into an OSError."""
-    try:
-        yield
-    except Exception as error:
-        told = re.search(r"os_error_code='(\d+)'", str(error))
-        code = error.errno if isinstance(error, OSError) else told and int(told[1])
-        if code is None:
-            raise
-        raise OSError(code, os.strerror(code), str(path)) from error

@@ -1,12 +1,16 @@
-"""What orbax and TensorStore would say of damage, besides the error they raise; we tell it in one line.
+"""What orbax and TensorStore say of damage and of a full disk; we tell it in one line.
 
 An array that fails ends the reading of all, and orbax closes the event loop under the arrays still on
 their way. Whether those then complain, and by which of two roads, is a race.
 """
 
 import logging
+import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 _STATUS = re.compile(r"[A-Z_]+: ")  # how TensorStore's errors begin: "OUT_OF_RANGE: ..."
@@ -35,3 +39,16 @@ def _is_of_no_array(record: logging.LogRecord) -> bool:
     """Not: 'Task exception was never retrieved', of an array that failed after another had."""
     error = record.exc_info[1] if record.exc_info else None
     return not (isinstance(error, ValueError) and _STATUS.match(str(error)))
+
+
+@contextmanager
+def of_the_disk(path: Path) -> Iterator[None]:
+    """Turn what the disk refuses inside, which TensorStore only writes into a text, into an OSError."""
+    try:
+        yield
+    except Exception as error:
+        told = re.search(r"os_error_code='(\d+)'", str(error))
+        code = error.errno if isinstance(error, OSError) else told and int(told[1])
+        if code is None:
+            raise
+        raise OSError(code, os.strerror(code), str(path)) from error

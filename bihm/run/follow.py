@@ -51,7 +51,7 @@ def follow(run: Run, directory: Path) -> dict[str, Any]:
         return finished
     with (
         stop_request() as stop,
-        closing(Checkpoints(directory, run.config, read_only=True)) as checkpoints,
+        closing(Checkpoints(directory, run.config)) as checkpoints,
         in_step(lambda status, reason: None),
     ):
         _check_same(begins["work"], same_work(run), run.config.dataset.name)

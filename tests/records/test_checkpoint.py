@@ -16,6 +16,7 @@ from bihm.machine.training_step import TrainState
 from bihm.records import checkpoint as module
 from bihm.records.checkpoint import Checkpoint, Checkpoints, Damaged, read_checkpoint
 from bihm.records.digests import digest_arrays, digest_text
+from bihm.records.orbax_messages import of_the_disk
 
 
 def state(number):
@@ -207,10 +208,10 @@ def test_what_the_system_refuses_says_nothing_against_a_file(opened, tmp_path, c
 
 
 def test_what_tensorstore_says_of_the_disk_becomes_an_error_of_the_system(tmp_path):
-    with pytest.raises(OSError, match="No space left") as caught, module._disk(tmp_path):
+    with pytest.raises(OSError, match="No space left") as caught, of_the_disk(tmp_path):
         raise ValueError("[os_error_code='28'] it says")
     assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path))
-    with pytest.raises(ValueError, match="else"), module._disk(tmp_path):
+    with pytest.raises(ValueError, match="else"), of_the_disk(tmp_path):
         raise ValueError("something else")
 
 
