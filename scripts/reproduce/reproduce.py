@@ -18,6 +18,7 @@ published, level or behind.
 
 import argparse
 import itertools
+import json
 import os
 import shutil
 import sys
@@ -34,13 +35,25 @@ KEPT = ROOT / "outputs" / "published"  # runs that git keeps: what FOLDER lacks 
 
 
 def mix(folder: Path, recipe: str, seeds: list[int], K: int) -> None:
-    """Evaluate the seeds of a recipe as one model, once."""
+    """Evaluate the seeds of a recipe as one model, once; other seeds or another K are another model."""
     runs = [folder / f"{recipe}-seed{seed}" for seed in seeds]
     file = mixture_file(folder, recipe)
-    if file.is_file() or len(runs) < 2 or not all(map(is_finished, runs)):
+    if len(runs) < 2 or not all(map(is_finished, runs)) or _is_mixed(file, runs, K):
         return
-    words = [f"K={K}", f"run={','.join(map(str, runs))}", f"out={file}"]
+    fresh = file.with_suffix(".new.json")  # until it is whole, the one before stays
+    words = [f"K={K}", f"run={','.join(map(str, runs))}", f"out={fresh}"]
     evaluate.main(words)
+    fresh.replace(file)
+
+
+def _is_mixed(file: Path, runs: list[Path], K: int) -> bool:
+    """Whether a file holds the estimate of these runs as one model."""
+    if not file.is_file():
+        return False
+    found = json.loads(file.read_text(encoding="utf-8"))
+    return found["K"] == K and [Path(run).name for run in found["mixture_of"]] == [
+        run.name for run in runs
+    ]
 
 
 def publish(run: Path, kept: Path = KEPT, *, weights: bool = True) -> None:

@@ -40,7 +40,9 @@ DARN_DENSITY = {"nltcs": [50, 30, 10]}  # with an autoregressive bottom; else on
 SAMPLES = {
     "bihm_connect4": 30,
     "rws_connect4": 30,
+    "bihm_dna": 5,
     "bihm_shallow_dna": 5,
+    "bihm_ocr_letters": 30,
     "bihm_mushrooms": 30,
     "bihm_nips": 100,
     "bihm_darn_q_nips": 100,

@@ -111,6 +111,25 @@ def test_an_ensemble_is_marked_as_one(document, uninterrupted, tmp_path):
     assert len(row) == len(tables.HEAD)
 
 
+def test_an_ensemble_of_other_seeds_is_evaluated_anew(uninterrupted, tmp_path, monkeypatch):
+    runs = [made_up(tmp_path, uninterrupted[0], seed, -7.0) for seed in (0, 1, 2)]
+    file, asked = tmp_path / f"{RECIPE}-mixture.json", []
+
+    def estimate(words):
+        given = dict(word.split("=", 1) for word in words)
+        asked.append(given)
+        content = {"K": int(given["K"]), "mixture_of": given["run"].split(",")}
+        Path(given["out"]).write_text(json.dumps(content))
+
+    monkeypatch.setattr(reproduce.evaluate, "main", estimate)
+    for seeds, K in (([0, 1], 5), ([0, 1], 5), ([0, 1, 2], 5), ([0, 1, 2], 7)):
+        reproduce.mix(tmp_path, RECIPE, seeds, K)
+        content = json.loads(file.read_text())
+        assert (content["K"], content["mixture_of"]) == (K, [str(runs[seed]) for seed in seeds])
+    assert len(asked) == 3  # the second had been done
+    assert [path.name for path in tmp_path.glob("*mixture*")] == [file.name]
+
+
 def test_a_run_is_published_with_its_weights_or_for_its_numbers_alone(
     document, uninterrupted, tmp_path
 ):
