@@ -18,7 +18,6 @@ published, level or behind.
 
 import argparse
 import itertools
-import json
 import os
 import shutil
 import sys
@@ -29,6 +28,7 @@ from jobs import MADE_BY, RESULTS, ROOT, Job, Runner, document, is_finished, rec
 from tables import write_tables
 
 from bihm.cli import evaluate
+from bihm.records.run_files import read_json
 
 PUBLISHED = Path(__file__).with_name("published.json")
 KEPT = ROOT / "outputs" / "published"  # runs that git keeps: what FOLDER lacks is taken from there
@@ -50,10 +50,9 @@ def _is_mixed(file: Path, runs: list[Path], K: int) -> bool:
     """Whether a file holds the estimate of these runs as one model."""
     if not file.is_file():
         return False
-    found = json.loads(file.read_text(encoding="utf-8"))
-    return found["K"] == K and [Path(run).name for run in found["mixture_of"]] == [
-        run.name for run in runs
-    ]
+    found = read_json(file)
+    names = {Path(run).name for run in found["mixture_of"]}
+    return found["K"] == K and names == {run.name for run in runs}
 
 
 def publish(run: Path, kept: Path = KEPT, *, weights: bool = True) -> None:
