@@ -36,6 +36,12 @@ DOORS = {  # each outside library, and what alone may import it
     "omegaconf": {"config", "cli"},
 }
 LONGEST_FILE, LONGEST_FUNCTION = 260, 50
+# One in 2^23 of the numbers of jax.random.uniform is 0, which sets any bit: only where that has no weight.
+MAY_DRAW_ZERO = {
+    "machine/minibatches.py",
+    "machine/targetprop/sampling.py",
+    "machine/targetprop/training.py",
+}
 
 
 def place(path):
@@ -112,6 +118,11 @@ def test_each_library_has_one_door(path):
     for name in imported(path):
         doors = DOORS.get(name.partition(".")[0])
         assert doors is None or {place(path), room(path)} & doors, name
+
+
+def test_bits_of_a_machine_come_from_numbers_above_0():
+    drawing = {place(path) for path in FILES if "random.uniform" in path.read_text()}
+    assert drawing == MAY_DRAW_ZERO  # all others: `uniforms` and `uniform` of kernels/noise.py
 
 
 @pytest.mark.parametrize("path", FILES, ids=place)

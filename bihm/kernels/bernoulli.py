@@ -23,7 +23,7 @@ def bernoulli_log_prob(
 def bernoulli_sample(
     noise: Float[Array, "*lead units"], logits: Float[Array, "*lead_a units"]
 ) -> Bits[Array, "*lead units"]:
-    """Return one bit per unit, 1 where `noise < sigmoid(logits)`; `noise` is uniform on [0, 1)."""
+    """Return one bit per unit, 1 where `noise < sigmoid(logits)`; `noise` is uniform on (0, 1)."""
     mean = in_rank(jax.nn.sigmoid(jax.lax.stop_gradient(logits)), noise.ndim)
     return _written((noise < mean).astype(noise.dtype))
 

@@ -40,6 +40,11 @@ def uniforms(
     ]
 
 
+def uniform(key: PRNGKey, shape: tuple[int, ...]) -> Float[Array, "*shape"]:
+    """One array of such numbers, of any shape with at least one axis."""
+    return uniforms(key, shape[:-1], shape[-1:])[0]
+
+
 def _numbers(words: Array, start: int, lead: tuple[int, ...], size: int) -> Float[Array, " count"]:
     counters = jnp.uint32(start) + own_counters(math.prod(lead[:-1]), math.prod(lead[-1:]) * size)
     return unit_interval(_threefry(words, counters))

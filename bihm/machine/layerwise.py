@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Integer
 
+from bihm.kernels.noise import uniform
 from bihm.kernels.numerics import ess
 from bihm.machine.layers.factorised import Factorised
 from bihm.machine.machine import HelmholtzMachine
@@ -82,7 +83,7 @@ def _candidates(
     """The present h_l and K - 1 others, with the log density of the mixture."""
     noise_key, coin_key = jax.random.split(key)
     p, q, above, below = machine.p[i], machine.q[i - 1], _above(layers, i), layers[i - 1]
-    noise = jax.random.uniform(noise_key, (K - 1, *layers[i].shape), jnp.float32)
+    noise = uniform(noise_key, (K - 1, *layers[i].shape))
     from_p = jax.random.bernoulli(coin_key, shape=noise.shape[:2])[..., None]
     fresh = jnp.where(from_p, p.sample(noise, above), q.sample(noise, below))
     h = jnp.concatenate([layers[i][None], fresh])
@@ -99,7 +100,7 @@ def _candidates_for_x(
 ) -> tuple[Bits[Array, "K batch visible"], Float[Array, "K batch"]]:
     """The present x and K - 1 others that agree with it where it is observed; the density of the rest."""
     layer, now = machine.p[0], layers[0]
-    noise = jax.random.uniform(key, (K - 1, *now.shape), jnp.float32)
+    noise = uniform(key, (K - 1, *now.shape))
     held = jnp.where(now > 0, -1.0, 2.0)  # numbers that fix a unit at 1 and at 0
     fresh = layer.sample(jnp.where(observed[None], held[None], noise), layers[1])
     x = jnp.concatenate([now[None], fresh])

@@ -34,6 +34,7 @@ from jaxtyping import Bool
 from bihm.errors import ConfigError
 from bihm.kernels.bernoulli import bernoulli_sample
 from bihm.kernels.compiled import fast_jit
+from bihm.kernels.noise import uniform
 from bihm.kernels.products import products_in
 from bihm.machine import sampling
 from bihm.machine.likelihood import (
@@ -153,7 +154,7 @@ def _log_weights(
     log_v = (above - rest).reshape(mixture.shape) - mixture + jnp.sum(units, axis=-1)
     if not inner:
         return log_v, None
-    noise = jax.random.uniform(x_key, a.shape, jnp.float32)
+    noise = uniform(x_key, a.shape)
     drawn = jnp.where(seen[None], x[None], bernoulli_sample(noise, a)).reshape(-1, x.shape[1])
     h = [layer.reshape(-1, layer.shape[-1]) for layer in h]
     own = machine.log_p(drawn, h) - machine.log_q(drawn, h)

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Integer
 
 from bihm.errors import ConfigError
 from bihm.kernels.bernoulli import bernoulli_sample
+from bihm.kernels.noise import uniform
 from bihm.kernels.numerics import ess, log_mean_exp
 from bihm.machine.layers.factorised import Factorised
 from bihm.machine.machine import HelmholtzMachine, Latents
@@ -191,13 +192,13 @@ def _move_x(
     noise_key, accept_key = jax.random.split(key)
     x, h_1 = chain.x, chain.h[0]
     logits = jnp.mean(layer.logits(h_1), axis=0)
-    noise = jax.random.uniform(noise_key, x.shape, jnp.float32)
+    noise = uniform(noise_key, x.shape)
     proposal = jnp.where(observed, x, bernoulli_sample(noise, logits))
 
     def log_factor(x: Array) -> Array:
         return jnp.sum(machine.q[0].log_prob(h_1, x), axis=0) * (1 - 1 / len(h_1))
 
-    u = jax.random.uniform(accept_key, x.shape[:1], jnp.float32)
+    u = uniform(accept_key, x.shape[:1])
     accepted = jnp.log(u) < log_factor(proposal) - log_factor(x)
     return chain._replace(x=jnp.where(accepted[:, None], proposal, x)), accepted
 
@@ -224,7 +225,7 @@ def _resample_x(
     assert isinstance(layer, Sequential)
     draw_key, choice_key = jax.random.split(key)
     y = jnp.mean(h_1, axis=0)
-    noise = jax.random.uniform(draw_key, (K - 1, *chain.x.shape), jnp.float32)
+    noise = uniform(draw_key, (K - 1, *chain.x.shape))
     held = jnp.where(chain.x > 0, -1.0, 2.0)  # numbers that fix a unit at 1 and at 0
     fresh = layer.sample(jnp.where(observed[None], held[None], noise), y)
     x = jnp.concatenate([chain.x[None], fresh])

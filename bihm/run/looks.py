@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bihm.kernels.compiled import fast_jit
+from bihm.kernels.noise import uniform
 from bihm.machine import sampling
 from bihm.machine.family import Distributions, Image
 from bihm.machine.layer_terms import layer_terms, units_in_use
@@ -83,7 +84,7 @@ def _draw(key: PRNGKey, structure: Structure, params: Params, x: Array, *, star:
     if isinstance(bottom, Factorised):
         rebuilt = jax.nn.sigmoid(bottom.logits(h_1))
     else:  # it has no mean in closed form
-        rebuilt = bottom.sample(jax.random.uniform(x_key, x.shape, jnp.float32), h_1)
+        rebuilt = bottom.sample(uniform(x_key, x.shape), h_1)
     observed = jnp.concatenate(
         [jnp.zeros(dreams.shape, bool), jnp.broadcast_to(given[None], x.shape)]
     )
