@@ -2,7 +2,7 @@
 
 from bihm.data.bars import BARS_ENTROPY, bars_distribution
 from bihm.data.catalogue import Entry, entry, names
-from bihm.data.dataset import Dataset, find, is_own, load, load_for, peek_width, require
+from bihm.data.dataset import Dataset, find, is_pinned, load, load_for, peek_width, require
 from bihm.data.fetch import fetch
 from bihm.data.imports import import_file
 
@@ -15,7 +15,7 @@ __all__ = [
     "fetch",
     "find",
     "import_file",
-    "is_own",
+    "is_pinned",
     "load",
     "load_for",
     "names",

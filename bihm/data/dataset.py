@@ -18,7 +18,9 @@ __all__ = [
     "check_stored",
     "find",
     "folders",
+    "is_pinned",
     "load",
+    "load_for",
     "peek_width",
     "require",
 ]
@@ -153,9 +155,9 @@ def _own_file(name: str, path: str | None) -> Path | None:
     return Path(paths.expand(path))
 
 
-def is_own(name: str, path: str | None) -> bool:
-    """Whether a dataset is the user's, a file or an import, whose rows nothing pins."""
-    return _own_file(name, path) is not None
+def is_pinned(name: str, path: str | None) -> bool:
+    """Whether hashes of ours pin the rows: not those of a user's data, nor of splits not seen yet."""
+    return _own_file(name, path) is None and None not in entry(name).sha256.values()
 
 
 def require(name: str, path: str | None = None) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bihm.data import Dataset, is_own
+from bihm.data import Dataset, is_pinned
 from bihm.errors import ConfigError, DataError, disk_refusals
 from bihm.machine.family import Report, silent
 from bihm.machine.likelihood import check_meaning, mean_and_sem
@@ -119,9 +119,9 @@ def check_one_dataset(machines: Sequence[TrainedMachine]) -> None:
 
 
 def _own_rows(machine: TrainedMachine) -> Dataset | None:
-    """A user's rows, which must be those that the machine's run began with; None where ours are pinned."""
+    """The rows, which must be those that the machine's run began with; None where they are pinned."""
     own = machine.config.dataset
-    if not is_own(own.name, own.path):
+    if is_pinned(own.name, own.path):
         return None
     return own_dataset(machine.config, machine.stem, "leave that run out")
 

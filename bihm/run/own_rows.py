@@ -1,24 +1,24 @@
-"""The rows of a run on a user's own data: noted when it begins, and others in their place are refused."""
+"""The rows of a run on data that nothing pins: noted when it begins, and others are refused."""
 
 from functools import cache
 from pathlib import Path
 
 from bihm.config import Config
-from bihm.data import Dataset, is_own, load
+from bihm.data import Dataset, is_pinned, load
 from bihm.errors import DataError
 from bihm.records.digests import digest_arrays, noted_digest
 from bihm.records.run_files import write_text
 
-NOTE = ".rows"  # in a run directory; datasets of ours are pinned, and need none
+NOTE = ".rows"  # in a run directory; a dataset that is pinned needs none
 
 
 def hold_to_its_rows(config: Config, dataset: Dataset, directory: Path) -> None:
-    """See that a user's data are the rows that this run began with, and note them.
+    """See that data which nothing pins are the rows that this run began with, and note them.
 
     Raises:
         DataError: they are others, or the note is damaged.
     """
-    if not is_own(config.dataset.name, config.dataset.path):
+    if is_pinned(config.dataset.name, config.dataset.path):
         return
     _check(config, dataset, directory, "choose another hydra.run.dir")
     write_text(directory / NOTE, f"{_digest(dataset)}\n")
@@ -36,7 +36,7 @@ def own_dataset(
         DataError: the data are missing or damaged, or not those that the run began with.
     """
     dataset = load(config.dataset.name, config.dataset.path)
-    if is_own(config.dataset.name, config.dataset.path):
+    if not is_pinned(config.dataset.name, config.dataset.path):
         _check(config, dataset, Path(stem[:-1]), or_else)
     return dataset
 
@@ -44,7 +44,7 @@ def own_dataset(
 def are_its_rows(config: Config, directory: Path) -> bool:
     """Whether these are known to be the rows that a run began with."""
     name, path = config.dataset.name, config.dataset.path
-    return not is_own(name, path) or noted_digest(directory / NOTE) == _digest_of(name, path)
+    return is_pinned(name, path) or noted_digest(directory / NOTE) == _digest_of(name, path)
 
 
 def _check(config: Config, dataset: Dataset, directory: Path, or_else: str) -> None:

@@ -11,10 +11,11 @@ from small_run import EACH_EPOCH, arrays_in, tiny
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from bihm.cli.evaluate import main as evaluate_main
-from bihm.data import import_file, load
+from bihm.data import entry, import_file, load
 from bihm.errors import ConfigError, DataError
 from bihm.run.evaluate import evaluate
 from bihm.run.load import read_run
+from bihm.run.own_rows import hold_to_its_rows
 from bihm.run.sandwich import sandwich_rows
 from bihm.run.train import train
 
@@ -338,6 +339,17 @@ def test_pictures_are_made_of_a_file_that_says_its_shape(tmp_path):
         *("samples/p", "weights/p_x_given_h1", "weights/q_h1_given_x")
     ]
     assert images_in(tmp_path / "none") == []
+
+
+def test_rows_of_a_dataset_that_nobody_has_hashed_are_noted_like_a_users(tmp_path, monkeypatch):
+    config, bars, pinned = tiny(), load("bars"), entry("bars")
+    hold_to_its_rows(config, bars, tmp_path)
+    assert not (tmp_path / ".rows").exists()
+    unseen = pinned._replace(sha256=pinned.sha256 | {"test": None})  # as those of rcv1
+    monkeypatch.setattr("bihm.data.dataset.entry", lambda name: unseen)
+    hold_to_its_rows(config, bars, tmp_path)
+    with pytest.raises(DataError, match="bars: other rows than when"):
+        hold_to_its_rows(config, bars._replace(test=bars.test[::-1]), tmp_path)
 
 
 def test_a_run_does_not_go_on_with_other_rows(tmp_path):
