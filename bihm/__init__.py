@@ -1,4 +1,4 @@
-"""Bidirectional Helmholtz machines, reweighted wake-sleep and wake-sleep, in JAX.
+"""Bidirectional Helmholtz machines, reweighted wake-sleep, wake-sleep, target propagation, in JAX.
 
 For notebooks and other programs, beside the commands (`bihm-train --help`):
 

@@ -51,7 +51,7 @@ class NumbersError(BihmError):
 
 
 class Interrupted(BihmError):
-    """Stopped by the signal of this name after a clean checkpoint; the same command goes on."""
+    """Stopped by the signal of this name after a clean checkpoint if there was anything to save."""
 
     exit_code = 75
 

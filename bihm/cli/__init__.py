@@ -1,1 +1,1 @@
-"""The entry points: the command line in, an exit code out; no logic."""
+"""The entry points: words and Hydra in, an exit code out; the work is done in `run`."""

@@ -1,4 +1,4 @@
-"""`bihm-eval`: the likelihood of a finished run again, at any K, on any dataset of its width."""
+"""`bihm-eval`: the likelihood of a run again, at any K, on any dataset of its width."""
 
 import logging
 import sys

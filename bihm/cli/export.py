@@ -1,4 +1,4 @@
-"""`bihm-export`: the weights of a finished run as one file for others."""
+"""`bihm-export`: the weights of a run as one file for others."""
 
 import logging
 from dataclasses import dataclass

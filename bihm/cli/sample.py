@@ -1,4 +1,4 @@
-"""`bihm-sample`: samples of a finished run, and completions of partly observed data."""
+"""`bihm-sample`: samples of a run, and completions of partly observed data."""
 
 import logging
 import sys
@@ -33,7 +33,7 @@ into the run directory, with a picture samples-<method>.png where the data are i
   sweeps=500         chain, layerwise: updates of x and h; more bring it nearer to its target
   K=10               chain: proposals for h in each sweep, the present one among them, and for x where
                      p(x | h_1) is of type darn or nade; layerwise: for each layer
-  gif=true           chain, layerwise: also an animated .gif of up to 100 states on the way, where the
+  gif=true           chain, layerwise: also an animated .gif of its start and up to 100 states, where the
                      data are images
 
 What it prints of how the sampler did:

@@ -48,7 +48,7 @@ HOOKS = {"folders": {"_target_": f"{Folders.__module__}.{Folders.__qualname__}"}
 
 
 def register() -> None:
-    """Add the hooks to Hydra's configuration, from code: no YAML of ours names a class."""
+    """Add the hooks to Hydra's configuration, from code: no YAML of ours has a `_target_`."""
     Folders.sweep, Folders.key, Folders.new = None, "", ()
     Folders.words, Folders.order, Folders.left = set(), [], []
     ConfigStore.instance().store("sweep", HOOKS, group="hydra/callbacks")

@@ -33,7 +33,7 @@ log = logging.getLogger("bihm")
 
 
 def register() -> None:
-    """Make the launcher known by its name, from code: no YAML of ours names a class."""
+    """Make the launcher known by its name, from code: no YAML of ours has a `_target_`."""
     ConfigStore.instance().store("together", {"_target_": TARGET}, group="hydra/launcher")
 
 

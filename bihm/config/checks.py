@@ -30,6 +30,7 @@ def check_flat(plain: Any) -> None:
 
 
 def check_depth(config: Config, depth_given: bool) -> None:
+    """Make `depth` the number of `layers`, unless the user asked for another number."""
     if config.layers is None:
         return
     length = len(config.layers)
@@ -80,7 +81,7 @@ def read_devices(value: Any) -> int | str:
 
 
 def check(config: Config) -> None:
-    """Refuse values that have the right type but make no sense.
+    """Refuse values that have the right type but make no sense; write `devices` and `init.bias` as numbers.
 
     Raises:
         ConfigError: one line with the key, the value and what would be right.

@@ -106,8 +106,8 @@ def from_dict(plain: Any) -> Config:
 def differences(saved: Config, wanted: Config) -> list[str]:
     """Name what makes two configurations those of two runs, and not of one that is given another limit.
 
-    Limits are `max_seconds`, and epochs and patience, also those of phases. On how many devices it trains
-    makes no other run of it.
+    Limits are `max_seconds`, and epochs and patience, also those of phases. On how many devices it trains,
+    and how often it saves, makes no other run of it.
     """
     free = ("devices", "max_seconds", "checkpoint.every_seconds", "epochs", "stop.patience")
     before, after = (

@@ -1,1 +1,1 @@
-"""The arithmetic, made fast: bits, noise, products, sums in log space, packing, compiler options."""
+"""The arithmetic, made fast: bits, noise, products, sums in log space, packing, devices."""

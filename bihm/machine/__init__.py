@@ -1,1 +1,1 @@
-"""The mathematics: p and q, their layers, the training rules, likelihood, sampling, the training step."""
+"""The mathematics: p and q, their layers, the rules, likelihood, sampling, training; target propagation."""

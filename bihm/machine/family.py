@@ -1,9 +1,9 @@
 """What a family of models owes the runner: the Helmholtz machines are one, target propagation another.
 
-Loop, checkpoints, logbook, sweeps, export, samples and the Python door know a family through these
-members alone. A machine is an `nnx.Module` with float32 parameters, which `split` of
-`bihm.machine.machine` takes apart. A family is made of a configuration (`bihm/run/families.py`) and keeps
-no state.
+Loop, checkpoints, logbook, sweeps, export and samples know a family through these members alone; who
+estimates a likelihood asks `has_likelihood` first. A machine is an `nnx.Module` with float32 parameters,
+which `split` of `bihm.machine.machine` takes apart. A family is made of a configuration
+(`bihm/run/families.py`) and keeps no state.
 """
 
 from collections.abc import Callable, Mapping, Sequence

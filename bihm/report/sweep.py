@@ -18,15 +18,13 @@ def runs_section(runs: Sequence[RunFiles], score: str) -> Section:
     tests = [n for n in NUMBERS if any(run.number(f"test.{n}") is not None for run in runs)]
     shares = [n for n in SHARES if any(run.number(f"test.{n}") is not None for run in runs)][:1]
     split, _, name = score.partition(".")
-    known = [
-        split_name for split_name in (score,) if any(r.number(score) is not None for r in runs)
-    ]
+    known = [score] if any(run.number(score) is not None for run in runs) else []
     rows = [
         [
             Cell(run.label),
             Cell(run.text("status") or "unknown"),
             *(_value(run, key) for key in keys),
-            *(estimate(run, name) for name in known),
+            *(estimate(run, one) for one in known),
             *(estimate(run, f"test.{n}") for n in tests),
             *(share(run, f"test.{n}") for n in shares),
             _whole(run, "train.epochs"),

@@ -1,4 +1,4 @@
-"""From a configuration to the pieces of a run: data on the device, machine, rule and optimiser."""
+"""From a configuration to the pieces of a run: dataset, machine, optimiser, plan and keys."""
 
 import math
 import os

@@ -25,7 +25,7 @@ _last: dict[tuple[str, Structure], float] = {}  # what the last showing of all o
 class Gallery:
     """The pictures and distributions of one start of a run.
 
-    What needs no program of its own comes with every checkpoint. The rest, first what each layer does and
+    What is quickly compiled comes with every checkpoint. The rest, first what each layer does and
     then what takes a chain, waits until the run has lasted so long that all that was shown, and compiled
     for it, is less than SHARE of its time: a short run on a machine that has never compiled its shapes ends
     without it. What counts is the time since this start, which alone knows what it has spent.

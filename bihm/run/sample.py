@@ -1,4 +1,4 @@
-"""Draw samples from a finished run: restore its best state, sample, and write arrays and a picture."""
+"""Draw samples from a run: restore its best state, sample, and write arrays and a picture."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +20,7 @@ BETWEEN_TRIPLES = 4  # drawn pixels; within one there is a line of one pixel
 
 
 class SavedSamples(NamedTuple):
-    """Samples, uint8 (n, visible), how the sampler did (fractions), and the files written."""
+    """Samples as `Drawn` has them, how the sampler did (fractions), and the files written."""
 
     x: np.ndarray
     facts: dict[str, float]

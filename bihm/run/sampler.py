@@ -21,7 +21,7 @@ from bihm.types import Array, PRNGKey
 
 SWEEPS, K, PROPOSALS, INNER = 500, 10, 10_000, 10
 SCORED_BY = 100  # samples, each candidate for a best completion
-FRAMES = 100  # of an animation, at most
+FRAMES = 100  # of an animation after its first, at most
 PART = 50  # sweeps between two looks at the keyboard, and two lines of progress
 
 
@@ -33,7 +33,7 @@ class Given(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """Samples, uint8 (n, visible), and how the sampler did, as fractions."""
+    """Samples, uint8 (n, visible) or float32 means, and how the sampler did, as fractions."""
 
     x: np.ndarray
     facts: dict[str, float]

@@ -32,7 +32,8 @@ class TrainedMachine:
     parameters   how many numbers training could move
     structure, params    the machine for functions of `bihm.machine`, which take the two together
 
-    Rows `x` are 0/1 arrays (rows, visible) of any type that numpy.asarray understands. Results are numpy
+    Rows `x` are 0/1 arrays (rows, visible), of target propagation numbers in [0, 1], of any type that
+    numpy.asarray understands. Results are numpy
     arrays; all log-probabilities are in nats, one value for each row. Every method raises BihmError, with a
     message of one line, where what it was given makes no sense.
 
@@ -70,7 +71,8 @@ class TrainedMachine:
     def rows(self, split: str = "test") -> np.ndarray:
         """The rows of a split of the run's own data, uint8 (rows, visible).
 
-        Grey levels are made bits once and for all, as for every estimate.
+        Grey levels are made bits once and for all, as for every estimate; target propagation keeps them, as
+        float32 in [0, 1].
         """
         dataset = own_dataset(self.config, self.stem)
         return fixed_rows(self.family, dataset, arguments.check_split(split))
@@ -161,7 +163,7 @@ class TrainedMachine:
         """Draw n samples x, uint8 (n, visible); of target propagation float32 means in [0, 1].
 
         method="ancestral"   of p, from the top down: exact and independent (the default)
-               "generate"    of target propagation (its default); its "chain" is its denoiser's
+               "generate"    of target propagation (its default); its "chain" is its denoiser's, 100 sweeps
                "resample"    of BiHM's p*: `proposals` (10,000) weighted samples of p, drawn again
                "chain"       of BiHM's p*: n Markov chains of `sweeps` (500) with K (10) proposals for h
                "layerwise"   of BiHM: its authors' scheme, an approximation however many `sweeps` there are
@@ -180,15 +182,15 @@ class TrainedMachine:
         sweeps: int | None = None,
         K: int | None = None,
     ) -> np.ndarray:
-        """Draw what is missing of every row, given what is observed; uint8 (rows, visible).
+        """Draw what is missing of every row, given what is observed; an array as `sample` gives.
 
         By the run's own model: p(missing x | observed x), or for model=bihm the same of p*.
 
         `mask` is true, or 1, where a pixel is observed and stays: (visible,), or (rows, visible). It may
         also be "left", "right", "top" or "bottom", the observed half of an image, or the name of a file.
-        What stands in the missing places of `x` does not matter. `sweeps` (500) and K (10) are those of the
-        Markov chain, one for each row. method="best" gives the most probable completion that it finds in
-        `sweeps`, by estimates from K (100) samples; "layerwise" is the one of `sample`.
+        What stands in the missing places of `x` does not matter. `sweeps` (500; target propagation: 20)
+        and K (10) are those of a Markov chain for each row. method="best" gives the most probable one found
+        in `sweeps`, by estimates from K (100) samples; "layerwise" is the one of `sample`.
         """
         known = arguments.numbers(x, "x")
         observed = self.observed(mask, len(known) if known.ndim else 0)

@@ -12,7 +12,7 @@ from mutations import Fault
 
 ROOT = Path(__file__).parents[2]
 LEFT_BEHIND = (".git", ".venv", "outputs", "__pycache__", ".*_cache")
-# Tests of a/b.py are in tests/a/test_b.py, where there is such a file, or in these; the quickest first.
+# The tests of each module that faults are put into; the quickest first.
 NUMERICS = "kernels/test_numerics.py"
 LAYERS = "machine/test_layers.py"
 STEP = "machine/test_training_step.py"

@@ -3,10 +3,11 @@
     python scripts/faults/mutants.py [--minutes 10] [--modules machine/rules.py,run/loop.py] [--seed 0]
 
 A random sample of the faults of `mutations.py`, the same for the same seed, one of each module in turn.
-Each is put into a copy of the tree in a temporary folder; the working tree is only read. Every module has
-tests of its own, which run in one process until the first failure: the quick ones, then, if these pass, the
-long ones of the same files. What they need not notice is in `accepted.txt`, with the reason. Ends with the
-counts and the faults that passed; exit code 1 if there is one that is not accepted.
+Each is put into a copy of the tree in a temporary folder; the working tree is only read. Every module of
+`TESTS` in `fault_tests.py` has tests, which run in one process until the first failure: the quick ones,
+then, if these pass, the long ones of the same files. What they need not notice is in `accepted.txt`,
+with the reason. Ends with the counts and the faults that passed; exit code 1 if there is one that is not
+accepted.
 """
 
 import argparse
