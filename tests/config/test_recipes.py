@@ -42,7 +42,7 @@ SAMPLES = {
     "rws_connect4": 30,
     "bihm_dna": 5,
     "bihm_shallow_dna": 5,
-    "bihm_ocr_letters": 30,
+    "bihm_ocr_letters": 100,
     "bihm_mushrooms": 30,
     "bihm_nips": 100,
     "bihm_darn_q_nips": 100,
