@@ -4,8 +4,9 @@ Without an explicit precision jax multiplies float32 numbers in TF32 on newer NV
 on TPUs. So no file but this one multiplies matrices, and here every product names its precision.
 """
 
-from contextlib import AbstractContextManager
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from bihm.kernels.compiled import on_processor
 from bihm.types import Array, Bits, Float
 
 PRECISIONS = {"f32": "highest", "tf32": "tensorfloat32", "bf16": "BF16_BF16_F32"}  # jax's names
+_asked = ContextVar("asked", default="f32")
 
 
 def product(
@@ -37,25 +39,32 @@ def sum_of_products(
     return jnp.tensordot(a, b, axes, precision=_precision())
 
 
-def products_in(precision: str) -> AbstractContextManager[Any]:
-    """Within it matrix products are those of "f32", "tf32" or "bf16"; outside, and by default, of "f32".
+@contextmanager
+def products_in(precision: str) -> Iterator[None]:
+    """Within it matrix products are those of "f32", "tf32" or "bf16"; outside, of "f32".
+
+    So it is whatever a user asks of jax, in estimates, samples and all else that is not training.
 
     f32: float32 on every device. tf32: factors rounded to 10 bits on NVIDIA cards since 2020, which have
     fast products of such; elsewhere as precise or more. bf16: factors in bfloat16. Sums are float32 in
     all of them, and nothing else changes: what is compared or updated is float32.
     """
-    context: AbstractContextManager[Any] = jax.default_matmul_precision(PRECISIONS[precision])
-    return context
+    token = _asked.set(precision)
+    try:
+        # jax keeps compiled programs apart by its own setting.
+        with jax.default_matmul_precision(PRECISIONS[precision]):
+            yield
+    finally:
+        _asked.reset(token)
 
 
 def _precision() -> str:
-    asked: str | None = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
-    return PRECISIONS["f32"] if asked is None else asked
+    return PRECISIONS[_asked.get()]
 
 
 def _rounded(*factors: Array) -> tuple[Array, ...]:
     # On a processor the compiler knows this arithmetic only by the types of the factors.
-    half = _precision() == PRECISIONS["bf16"]
+    half = _asked.get() == "bf16"
     return tuple(x.astype(jnp.bfloat16) for x in factors) if half else factors
 
 

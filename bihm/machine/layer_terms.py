@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from bihm.kernels.compiled import fast_jit
-from bihm.kernels.products import products_in
 from bihm.machine.machine import HelmholtzMachine, Latents, Params, Structure, bind
 from bihm.types import AnyArray, Array, Bits, Float, PRNGKey
 
@@ -53,9 +52,8 @@ def layer_terms(
 ) -> LayerTerms:
     """The terms of each row from so many samples of q(h | x)."""
     machine = bind(structure, params)
-    with products_in("f32"):  # whatever the user asks of jax
-        h, _ = machine.sample_q(key, x, samples)
-        kl = jnp.mean(kl_terms(machine, x, h), axis=0)
+    h, _ = machine.sample_q(key, x, samples)
+    kl = jnp.mean(kl_terms(machine, x, h), axis=0)
     return LayerTerms(kl, [jnp.mean(layer, axis=(0, 1)) for layer in h])
 
 

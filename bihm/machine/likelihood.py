@@ -15,7 +15,6 @@ from jax.nn import logsumexp
 
 from bihm.errors import NumbersError
 from bihm.kernels.compiled import fast_jit
-from bihm.kernels.products import products_in
 from bihm.machine.machine import HelmholtzMachine, Params, Structure, bind
 from bihm.types import AnyArray, Array, Bits, Float, PRNGKey
 
@@ -142,8 +141,7 @@ def estimate_tile(
 
     last = first + jnp.minimum(count_blocks(K, block) - first, most)
     kept = jnp.full((most * block, x.shape[0]), -jnp.inf)
-    with products_in("f32"):  # whatever the user asks of jax
-        sums, kept = jax.lax.fori_loop(first, last, add_block, (sums, kept))
+    sums, kept = jax.lax.fori_loop(first, last, add_block, (sums, kept))
     return Stretch(estimates_of(sums, K), sums, kept)
 
 
@@ -159,10 +157,9 @@ def log_z_tile(
     """
     machine = bind(structure, params)
     outer_key, inner_key = jax.random.split(key)
-    with products_in("f32"):  # whatever the user asks of jax
-        x, h = machine.sample_p(outer_key, outer)
-        first = machine.log_p(x, h) - machine.log_q(x, h)
-        others = log_weights(inner_key, machine, x, inner)
+    x, h = machine.sample_p(outer_key, outer)
+    first = machine.log_p(x, h) - machine.log_q(x, h)
+    others = log_weights(inner_key, machine, x, inner)
     return log_z_terms(jnp.concatenate([first[None], others]))
 
 

@@ -35,7 +35,6 @@ from bihm.errors import ConfigError
 from bihm.kernels.bernoulli import bernoulli_sample
 from bihm.kernels.compiled import fast_jit
 from bihm.kernels.noise import uniform
-from bihm.kernels.products import products_in
 from bihm.machine import sampling
 from bihm.machine.likelihood import (
     Sums,
@@ -101,11 +100,10 @@ def seen_tile(
         added = [log_v] if log_u is None else [log_v, log_v + log_u]
         return [add_weights(sums, log_w) for sums, log_w in zip(both, added, strict=True)]
 
-    with products_in("f32"):  # whatever the user asks of jax
-        whole = _completions(chain_key, machine, x, seen)
-        blocks = count_blocks(K, COMPLETIONS * block)
-        both = [no_weights(len(x))] * (2 if inner else 1)
-        both = jax.lax.fori_loop(0, blocks, add_block, both)
+    whole = _completions(chain_key, machine, x, seen)
+    blocks = count_blocks(K, COMPLETIONS * block)
+    both = [no_weights(len(x))] * (2 if inner else 1)
+    both = jax.lax.fori_loop(0, blocks, add_block, both)
     p, *star = (estimates_of(sums, blocks * (COMPLETIONS * block)) for sums in both)
     if not star:
         return Seen(p.log_p, p.ess_p)

@@ -16,7 +16,6 @@ import jax
 import jax.numpy as jnp
 
 from bihm.kernels.compiled import fast_jit
-from bihm.kernels.products import products_in
 from bihm.machine.likelihood import (
     Sums,
     add_weights,
@@ -54,11 +53,10 @@ def sandwich_tile(
         lower = add_weights(both[0], jnp.where(left > 0, log_w, -jnp.inf))
         return lower, add_weights(both[1], jnp.where(left > 1, log_w, -jnp.inf))
 
-    with products_in("f32"):  # whatever the user asks of jax
-        x, h = machine.sample_p(dream_key, rows)
-        true = machine.log_p(x, h) - machine.log_q(x, h)
-        nothing = no_weights(rows)
-        sums = nothing, add_weights(nothing, true[None])
-        sums = jax.lax.fori_loop(0, count_blocks(K, block), add_block, sums)
+    x, h = machine.sample_p(dream_key, rows)
+    true = machine.log_p(x, h) - machine.log_q(x, h)
+    nothing = no_weights(rows)
+    sums = nothing, add_weights(nothing, true[None])
+    sums = jax.lax.fori_loop(0, count_blocks(K, block), add_block, sums)
     lower, upper = (estimates_of(one, K).log_p for one in sums)
     return Sandwich(x, lower, upper)

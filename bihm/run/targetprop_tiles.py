@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from bihm.kernels.compiled import fast_jit
-from bihm.kernels.products import products_in
 from bihm.machine.family import Report
 from bihm.machine.machine import Params, Structure
 from bihm.machine.targetprop import sampling
@@ -80,14 +79,12 @@ def generate(
 
 @partial(fast_jit, static_argnames=("structure", "how"))
 def _moments_tile(structure: Structure, params: Params, x: Array, *, how: Inference) -> Array:
-    with products_in("f32"):  # whatever the user asks of jax
-        return top_moments(bind(structure, params), x, how)
+    return top_moments(bind(structure, params), x, how)
 
 
 @partial(fast_jit, static_argnames=("structure", "how"))
 def _path_tile(structure: Structure, params: Params, x: Array, *, how: Inference) -> Array:
-    with products_in("f32"):
-        return infer_path(bind(structure, params), x, how)[1]
+    return infer_path(bind(structure, params), x, how)[1]
 
 
 @partial(fast_jit, static_argnames=("structure", "n", "variance", "rounds", "how"))
@@ -102,8 +99,7 @@ def _generate_tile(
     how: Inference,
 ) -> Array:
     machine = bind(structure, params)
-    with products_in("f32"):
-        return sampling.generate(key, machine, n, variance=variance, rounds=rounds, inference=how)
+    return sampling.generate(key, machine, n, variance=variance, rounds=rounds, inference=how)
 
 
 @partial(fast_jit, static_argnames=("structure", "how", "sweeps"))
@@ -118,13 +114,11 @@ def complete(
     sweeps: int,
 ) -> Array:
     machine = bind(structure, params)
-    with products_in("f32"):
-        return sampling.complete(key, machine, x, observed, sweeps=sweeps, inference=how)
+    return sampling.complete(key, machine, x, observed, sweeps=sweeps, inference=how)
 
 
 @partial(fast_jit, static_argnames=("structure", "noise", "sweeps"))
 def chain(
     key: PRNGKey, structure: Structure, params: Params, x: Array, *, noise: Noise, sweeps: int
 ) -> Array:
-    with products_in("f32"):
-        return sampling.chain(key, bind(structure, params), x, sweeps=sweeps, noise=noise)
+    return sampling.chain(key, bind(structure, params), x, sweeps=sweeps, noise=noise)

@@ -245,7 +245,8 @@ def test_every_product_of_an_estimate_is_float32(wish, of_all_layers):
         assert products_of(estimates, params) == {HIGHEST}
 
 
-def test_a_machine_on_its_own_multiplies_in_float32(of_all_layers):
+@pytest.mark.parametrize("wish", [None, "bfloat16", *rare("tensorfloat32", "BF16_BF16_F32")])
+def test_a_machine_on_its_own_multiplies_in_float32_whatever_is_asked_of_jax(wish, of_all_layers):
     structure, params = of_all_layers
 
     def log_p(params):
@@ -253,7 +254,8 @@ def test_a_machine_on_its_own_multiplies_in_float32(of_all_layers):
         h, log_q = machine.sample_q(jax.random.key(0), jnp.zeros((4, 6)), 3)
         return machine.log_p(jnp.zeros((4, 6)), h).sum() - log_q.sum()
 
-    assert products_of(jax.grad(log_p), params) == {HIGHEST}
+    with jax.default_matmul_precision(wish):
+        assert products_of(jax.grad(log_p), params) == {HIGHEST}
 
 
 def test_no_other_file_multiplies_matrices():
