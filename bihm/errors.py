@@ -17,6 +17,9 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
+LESS_MEMORY = "lower K or batch_size"  # advice to whom memory is lacking in training
+
+
 class BihmError(Exception):
     """Anything that ends a command with a message instead of a traceback."""
 

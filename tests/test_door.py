@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
@@ -358,6 +359,26 @@ def test_wrong_words_are_refused_in_one_line_and_nothing_is_written(tmp_path, wo
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 2.00 GiB"),
+        jax.errors.JaxRuntimeError(
+            "RESOURCE_EXHAUSTED: Out of memory allocating 2147483648 bytes."
+        ),
+    ],
+)
+def test_too_little_memory_is_told_in_one_line_whoever_lacks_it(tmp_path, monkeypatch, error):
+    def make_run(config):
+        raise error
+
+    monkeypatch.setattr("bihm.run.train.make_run", make_run)
+    with pytest.raises(
+        bihm.BihmError, match=r"^out of memory: 2\.15 GB wanted; lower K or batch_size$"
+    ):
+        bihm.train(*WORDS, directory=tmp_path / "run")
 
 
 def test_inside_another_hydra_app_nothing_of_it_changes(tmp_path):

@@ -30,6 +30,7 @@ from bihm.cli import (
 from bihm.cli.job_config import job_config
 from bihm.config.processes import find_place, of_launcher
 from bihm.errors import (
+    LESS_MEMORY,
     BihmError,
     ConfigError,
     Interrupted,
@@ -43,7 +44,6 @@ from bihm.records.progress import is_terminal
 from bihm.signals import hand_on, stopped_at_once
 
 PROGRAM = "bihm-train"
-LESS_MEMORY = "lower K or batch_size"
 
 
 class Job:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bihm.config import Config, DistributedConfig
-from bihm.errors import BihmError, ConfigError
+from bihm.errors import LESS_MEMORY, ConfigError, OutOfMemory, told
 from bihm.run.load import read_run
 from bihm.run.train import train
 from bihm.run.trained import TrainedMachine
@@ -35,8 +35,11 @@ def train_run(config: Config, directory: Path) -> TrainedRun:
     with _kept_log(directory):
         try:
             results = train(config, directory)
-        except MemoryError as error:
-            raise BihmError(f"out of memory ({error})") from error
+        except Exception as error:
+            failure = told(error, LESS_MEMORY)
+            if isinstance(failure, OutOfMemory):  # of the machine's or of jax's own kind
+                raise failure from error
+            raise
     return TrainedRun(directory, results, read_run(directory))
 
 

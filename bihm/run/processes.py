@@ -19,7 +19,15 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from bihm.config import DistributedConfig
 from bihm.config.processes import find_place
-from bihm.errors import BihmError, ConfigError, DataError, Interrupted, NumbersError, told
+from bihm.errors import (
+    LESS_MEMORY,
+    BihmError,
+    ConfigError,
+    DataError,
+    Interrupted,
+    NumbersError,
+    told,
+)
 
 HEARTBEAT_SECONDS = 30  # without one a process counts as dead, and the others end
 MEETING_SECONDS = 300  # until all have started: the nodes of a cluster are not equally fast
@@ -120,7 +128,7 @@ def in_step(say: Callable[[str, str], None]) -> Iterator[None]:
             if _GONE.search(str(error)) and not isinstance(error, BihmError | OSError):
                 say("interrupted", LOST)
             else:
-                failure = told(error, "lower K or batch_size")
+                failure = told(error, LESS_MEMORY)
                 say("failed", failure.reason)
                 leave_at_once(str(failure), failure.exit_code)
         leave_at_once()

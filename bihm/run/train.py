@@ -11,6 +11,7 @@ import jax
 from bihm.config import Config, columns, to_yaml
 from bihm.config.families import own_columns
 from bihm.errors import (
+    LESS_MEMORY,
     Interrupted,
     NumbersError,
     OutOfMemory,
@@ -75,7 +76,7 @@ def train(config: Config, directory: Path, interactive: bool = False) -> dict[st
             write_status(directory, "interrupted", str(error) or "by the keyboard, at once")
             raise
         except BaseException as error:
-            failure = told(error, "lower K or batch_size")
+            failure = told(error, LESS_MEMORY)
             with contextlib.suppress(OSError):  # a full disk has its say first
                 write_status(directory, "failed", failure.reason)
             if isinstance(failure, OutOfMemory):
