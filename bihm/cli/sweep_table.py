@@ -88,9 +88,6 @@ def _flat_config(job: Path) -> dict[str, Any]:
 
 
 def _number(estimate: dict[str, float] | None) -> str:
-    from bihm.records.results import number  # jax takes a second to import: not at the start
+    from bihm.records.results import plus_minus  # jax takes a second to import: not at the start
 
-    if estimate is None:
-        return "-"
-    error = estimate.get("sem", estimate.get("stderr"))
-    return f"{number(estimate['mean'])} +- " + ("?" if error is None else number(error))
+    return "-" if estimate is None else plus_minus(estimate)

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import platform
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -32,16 +33,15 @@ def block_of(estimates: Estimates, K: int, log_z: LogZ | None) -> dict[str, Any]
         NumbersError: an estimate is not finite, or too large for float32 to mean anything.
     """
 
-    def pair(mean: float, sem: float) -> dict[str, float]:
-        return {"mean": mean, "sem": sem}
-
     result: dict[str, Any] = {"examples": len(estimates.log_p), "K": K}
-    result["log_p"] = pair(*mean_and_sem(estimates.log_p))
+    result["log_p"] = pair_of(estimates.log_p)
     if log_z is not None:
-        mean, sem = mean_and_sem(estimates.log_p_tilde_star)
-        result["log_p_tilde_star"] = pair(mean, sem)
+        bound = result["log_p_tilde_star"] = pair_of(estimates.log_p_tilde_star)
         # log p* = log p~* - 2 log Z: the two errors are independent.
-        result["log_p_star"] = pair(mean - log_z.mean, float(np.hypot(sem, log_z.stderr)))
+        result["log_p_star"] = {
+            "mean": bound["mean"] - log_z.mean,
+            "sem": float(np.hypot(bound["sem"], log_z.stderr)),
+        }
         result["two_log_z"] = log_z._asdict()
     result["ess_p"] = mean_and_sem(estimates.ess_p)[0]
     if log_z is not None:
@@ -70,10 +70,9 @@ def table(blocks: dict[str, dict[str, Any]]) -> list[str]:
         parts = [f"{split:5s} {rows}, K={block['K']}:"]
         stars = [name for name in ("log_p_tilde_star", "log_p_star") if name in block]
         for name in ("log_p", *stars):
-            parts.append(f"{name} {number(block[name]['mean'])} +- {_error(block[name]['sem'])}")
+            parts.append(f"{name} {plus_minus(block[name])}")
         if "two_log_z" in block:
-            z = block["two_log_z"]
-            parts.append(f"2 log Z {number(z['mean'])} +- {number(z['stderr'])}")
+            parts.append(f"2 log Z {plus_minus(block['two_log_z'])}")
             parts.append(f"ESS p* {100 * block['ess_p_star']:.1f} %")
         parts.append(f"ESS p {100 * block['ess_p']:.1f} %")
         for model, name in (("p*", "high_k_hat_p_star"), ("p", "high_k_hat_p")):
@@ -105,11 +104,7 @@ def _interval_lines(block: dict[str, Any]) -> list[str]:
 
 
 def _given_line(block: dict[str, Any]) -> str:
-    shown = {
-        name: f"{number(pair['mean'])} +- {_error(pair['sem'])}"
-        for name, pair in block.items()
-        if isinstance(pair, dict)
-    }
+    shown = {name: plus_minus(pair) for name, pair in block.items() if isinstance(pair, dict)}
     of = f"{block['missing']} missing units {shown['log_p_missing']}"
     seen = f"{block['seen']} seen {shown['log_p_seen']}"
     star = shown.get("log_p_star_missing")
@@ -118,10 +113,7 @@ def _given_line(block: dict[str, Any]) -> str:
 
 
 def _sandwich_line(block: dict[str, Any]) -> str:
-    lower, upper, gap = (
-        f"{number(block[name]['mean'])} +- {_error(block[name]['sem'])}"
-        for name in ("lower", "upper", "gap")
-    )
+    lower, upper, gap = (plus_minus(block[name]) for name in ("lower", "upper", "gap"))
     rows = f"sandwich {block['examples']} dreamt rows, K={block['K']}"
     return f"{rows}:  log_p from {lower} to {upper}  gap {gap}"
 
@@ -153,8 +145,7 @@ def _density_line(split: str, block: dict[str, Any]) -> str:
     parts = [f"{split:5s} {block['examples']} rows, densities:"]
     for name in DENSITIES:
         if name in block:
-            one = block[name]
-            parts.append(f"{name} {number(one['mean'])} +- {_error(one['sem'])}")
+            parts.append(f"{name} {plus_minus(block[name])}")
     if "parzen" in block:
         parts.append(f"sigma {block['parzen']['sigma']:.3f}, {block['parzen']['samples']} samples")
     if "log_p_xh" in block:
@@ -168,9 +159,16 @@ def score(block: dict[str, Any]) -> float:
     return float(block[name]["mean"])
 
 
-def _error(sem: float | None) -> str:
-    """A standard error for a person: of one row it is unknown, NaN here and null in JSON."""
-    return "?" if sem is None or np.isnan(sem) else number(sem)
+def pair_of(values: Float[AnyArray, " rows"]) -> dict[str, float]:
+    """The mean over rows and its standard error, as files of estimates have them."""
+    return dict(zip(("mean", "sem"), mean_and_sem(values), strict=True))
+
+
+def plus_minus(pair: Mapping[str, float | None]) -> str:
+    """A mean with its error for a person; of one row that is unknown, NaN here and null in JSON."""
+    mean, error = pair["mean"], pair.get("sem", pair.get("stderr"))
+    assert mean is not None
+    return f"{number(mean)} +- {'?' if error is None or np.isnan(error) else number(error)}"
 
 
 def number(value: float) -> str:

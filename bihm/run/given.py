@@ -7,10 +7,11 @@ import numpy as np
 from bihm.config import Config
 from bihm.kernels.spread import tiles_at_once, work_on_tiles
 from bihm.machine.family import Report, silent
-from bihm.machine.likelihood import Estimates, check_meaning, mean_and_sem
+from bihm.machine.likelihood import Estimates, check_meaning
 from bihm.machine.machine import Params, Structure, bind
 from bihm.machine.missing import COMPLETIONS, PROPOSALS, Seen, check_factorised, seen_tile
 from bihm.machine.rules import has_p_star
+from bihm.records.results import pair_of
 from bihm.run.build import make_keys
 from bihm.run.splits import TILE, ZERO, each_tile, tiles_of
 from bihm.types import Float
@@ -101,9 +102,7 @@ def given_block(found: Given, seen: np.ndarray) -> dict[str, Any]:
         NumbersError: an estimate is not finite.
     """
     pairs = {
-        name: dict(zip(("mean", "sem"), mean_and_sem(values), strict=True))
-        for name, values in found._asdict().items()
-        if values is not None
+        name: pair_of(values) for name, values in found._asdict().items() if values is not None
     }
     for name, pair in pairs.items():
         check_meaning(f"the estimate of {name}", pair["mean"])

@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike
 from bihm.data import Dataset, is_pinned
 from bihm.errors import ConfigError, DataError, disk_refusals
 from bihm.machine.family import Report, silent
-from bihm.machine.likelihood import check_meaning, mean_and_sem
+from bihm.machine.likelihood import check_meaning
+from bihm.records.results import pair_of, plus_minus
 from bihm.records.run_files import place, read_json
 from bihm.run.arguments import check_split
 from bihm.run.build import fixed_rows
@@ -215,14 +216,10 @@ def mixture_block(weights: np.ndarray, log_p: np.ndarray, K: int) -> dict[str, A
     Raises:
         NumbersError: an estimate is not finite.
     """
-
-    def pair(values: np.ndarray) -> dict[str, float]:
-        return dict(zip(("mean", "sem"), mean_and_sem(values), strict=True))
-
-    mixed = pair(mix(weights, log_p))
+    mixed = pair_of(mix(weights, log_p))
     check_meaning("the estimate of log_p", mixed["mean"])
     members = [
-        {"weight": float(w), "log_p": pair(values)}
+        {"weight": float(w), "log_p": pair_of(values)}
         for w, values in zip(weights, log_p, strict=True)
     ]
     return {
@@ -236,14 +233,10 @@ def mixture_block(weights: np.ndarray, log_p: np.ndarray, K: int) -> dict[str, A
 
 def mixture_table(split: str, names: Sequence[str], block: dict[str, Any]) -> list[str]:
     """Lines for a person: the ensemble, then each of its machines with its weight."""
-
-    def shown(pair: dict[str, float]) -> str:
-        return f"log_p {pair['mean']:.3f} +- {pair['sem']:.3f}"
-
     lines = [
         f"{split:5s} {block['examples']} rows, K={block['K']}:  ensemble of {len(names)}, weights "
-        f"fitted on valid:  {shown(block['log_p'])}"
+        f"fitted on valid:  log_p {plus_minus(block['log_p'])}"
     ]
     for name, member in zip(names, block["members"], strict=True):
-        lines.append(f"  {member['weight']:.3f} of {name}:  {shown(member['log_p'])}")
+        lines.append(f"  {member['weight']:.3f} of {name}:  log_p {plus_minus(member['log_p'])}")
     return lines

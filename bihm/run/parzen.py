@@ -7,9 +7,10 @@ import numpy as np
 
 from bihm.data import Dataset
 from bihm.machine.family import Family, Keys, Report
-from bihm.machine.likelihood import check_meaning, mean_and_sem
+from bihm.machine.likelihood import check_meaning
 from bihm.machine.machine import Params, Structure
 from bihm.machine.parzen import choose_sigma, parzen_log_p
+from bihm.records.results import pair_of
 from bihm.types import Float
 
 MOST_MEANS = 10**6  # as samples of an estimate
@@ -74,17 +75,16 @@ def density_blocks(
 
 def density_block(sigma: float, values: Float[np.ndarray, " rows"], samples: int) -> dict[str, Any]:
     """A Parzen estimate as `results.json` has it."""
-    mean, sem = mean_and_sem(values)
-    check_meaning("the Parzen estimate", mean)
-    return {"mean": mean, "sem": sem, "sigma": sigma, "samples": samples}
+    pair = pair_of(values)
+    check_meaning("the Parzen estimate", pair["mean"])
+    return {**pair, "sigma": sigma, "samples": samples}
 
 
 def path_block(path: Float[np.ndarray, "steps rows"]) -> dict[str, Any]:
     """log p(x, h) after inference, its mean at each step, and how often a step of a row went down."""
-    mean, sem = mean_and_sem(path[-1])
     down = float((np.diff(path, axis=0) < 0).mean()) if len(path) > 1 else 0.0
     return {
-        "log_p_xh": {"mean": mean, "sem": sem},
+        "log_p_xh": pair_of(path[-1]),
         "log_p_xh_by_step": [float(value) for value in path.mean(axis=1)],
         "log_p_xh_steps_down": down,
     }

@@ -6,8 +6,8 @@ import numpy as np
 
 from bihm.kernels.spread import tiles_at_once, work_on_tiles
 from bihm.machine.family import Report, silent
-from bihm.machine.likelihood import mean_and_sem
 from bihm.machine.sandwich import Sandwich, sandwich_tile
+from bihm.records.results import pair_of
 from bihm.run.arguments import check_seed
 from bihm.run.build import make_keys
 from bihm.run.splits import TILE, each_tile, own_block
@@ -48,8 +48,5 @@ def sandwich_rows(
 def sandwich_block(found: Sandwich, K: int) -> dict[str, Any]:
     """What a file of estimates says of it: means and standard errors over the rows, in nats."""
     values = {"lower": found.lower, "upper": found.upper, "gap": found.upper - found.lower}
-    pairs = {
-        name: dict(zip(("mean", "sem"), mean_and_sem(rows), strict=True))
-        for name, rows in values.items()
-    }
+    pairs = {name: pair_of(rows) for name, rows in values.items()}
     return {"examples": len(found.lower), "K": K, **pairs}

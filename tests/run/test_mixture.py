@@ -13,7 +13,7 @@ from tiny_machine import VISIBLE, tiny_machine
 import bihm
 from bihm.cli import evaluate
 from bihm.machine.machine import split
-from bihm.run.mixture import Mixture, fit_weights, mix
+from bihm.run.mixture import Mixture, fit_weights, mix, mixture_block, mixture_table
 from bihm.run.train import train
 from bihm.run.trained import TrainedMachine
 
@@ -84,6 +84,13 @@ def command(shell):
 
 
 @pytest.mark.long
+def test_of_one_row_no_error_is_known_and_large_numbers_stay_narrow():
+    block = mixture_block(np.array([0.5, 0.5]), np.array([[-3.0], [-2e6]]), K)
+    lines = mixture_table("test", ["a", "b"], block)
+    assert lines[1:] == ["  0.500 of a:  log_p -3.000 +- ?", "  0.500 of b:  log_p -2.000e+06 +- ?"]
+    assert lines[0].endswith("log_p -3.693 +- ?")
+
+
 def test_the_command_evaluates_a_mixture(command, runs, tmp_path):
     a, b = runs
     code, printed, told = command(f"run={a},{b}", "K=7", "per_example=true", f"out={tmp_path}")
