@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from bihm.cli import exit_codes
 from bihm.cli.keyvalue import parse, split_names
 from bihm.errors import ConfigError
-from bihm.records.progress import is_terminal
+from bihm.records.progress import count_parts
 from bihm.records.run_files import require_run
 
 if TYPE_CHECKING:
@@ -200,17 +200,13 @@ def _listener(table: Callable[[dict[str, Any]], list[str]]) -> "Listener":
     """The person at the terminal, who sees a result as a table."""
     from bihm.run.listener import Listener
 
-    return Listener(lambda block: print("\n".join(table(block)), flush=True), _report, _say, print)
+    return Listener(
+        lambda block: print("\n".join(table(block)), flush=True), count_parts, _say, print
+    )
 
 
 def _say(line: str) -> None:
     print(f"{PROGRAM}: {line}", file=sys.stderr)
-
-
-def _report(done: int, total: int) -> None:
-    if is_terminal(sys.stderr):
-        end = "\n" if done == total else ""
-        print(f"\r{done} of {total} tiles", end=end, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,13 @@
 """`bihm-sample`: samples of a run, and completions of partly observed data."""
 
 import logging
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from bihm.cli import exit_codes
 from bihm.cli.keyvalue import parse
-from bihm.records.progress import is_terminal
+from bihm.records.progress import count_parts
 from bihm.records.run_files import require_run
 
 PROGRAM = "bihm-sample"
@@ -93,17 +92,11 @@ def main(argv: list[str] | None = None) -> None:
 
         options = vars(command) | {"gif": command.gif or None}
         directory, mask, split, out = (options.pop(key) for key in ("run", "mask", "split", "out"))
-        saved = sample(Path(directory), Options(**options), mask, split, out, _report)
+        saved = sample(Path(directory), Options(**options), mask, split, out, count_parts)
         for path in saved.files:
             print(path)
         if saved.facts:
             print("  ".join(f"{name} {100 * v:.1f} %" for name, v in saved.facts.items()))
-
-
-def _report(done: int, total: int) -> None:
-    if is_terminal(sys.stderr):
-        end = "\n" if done == total else ""
-        print(f"\r{done} of {total} sweeps", end=end, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

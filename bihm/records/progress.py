@@ -40,6 +40,13 @@ def progress(
         yield Progress(advance=lambda step, text: None, line=logger.info)
 
 
+def count_parts(done: int, total: int) -> None:
+    """Say on a terminal, in one line that grows, how much of an estimate or of samples is done."""
+    if is_terminal(sys.stderr):
+        end = "\n" if done == total else ""
+        print(f"\r{done} of {total} parts", end=end, file=sys.stderr, flush=True)
+
+
 def _can_draw() -> bool:
     from rich.console import Console
 

@@ -107,7 +107,7 @@ def _of_seen(
     """Block and arrays of rows that lack values."""
     assert where.seen is not None
     found = as_estimates(_seen_of(machine, where.rows, where.seen, K, to))
-    log_z = machine.two_log_z() if has_p_star(machine.config.model.name) else None
+    log_z = machine.two_log_z(report=to.report) if has_p_star(machine.config.model.name) else None
     result = block_of(found, K, log_z) | {"missing_values": int((~where.seen).sum())}
     seen = where.seen.sum(axis=1, dtype=np.int32)
     return result, per_example_arrays(found, log_z) | {"seen": seen}
@@ -133,7 +133,7 @@ def evaluate_curve(
         raise ConfigError(f"out={out} must be a folder that is there: each K has a file of its own")
     where = find_place(machine, split, dataset, out, Ks, to, Extras(rows=count))
     where.need_whole_rows(["several K"])
-    log_z = machine.two_log_z() if has_p_star(machine.config.model.name) else None
+    log_z = machine.two_log_z(report=to.report) if has_p_star(machine.config.model.name) else None
     results = []
     for K, estimates in zip(Ks, curve(machine, where.rows, Ks, split, to.report), strict=True):
         results.append(block_of(estimates, K, log_z))

@@ -42,7 +42,8 @@ def repeat(
     if repeats > 1 and len(rows) < 2:
         raise ConfigError("repeats needs two rows or more: one has no error over rows")
     seeds = [(machine.config.seed + i) % 2**32 for i in range(repeats)]
-    zs = [machine.two_log_z(seed=seed) for seed in seeds if has_p_star(machine.config.model.name)]
+    has_z = has_p_star(machine.config.model.name)
+    zs = [machine.two_log_z(seed=seed, report=report) for seed in seeds if has_z]
     each: list[Estimates] = []
     for seed in seeds:
         already = len(each)

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 import bihm
-from bihm.cli import evaluate, report, sample
-from bihm.records.progress import progress
+from bihm.cli import report
+from bihm.records.progress import count_parts, progress
 
 SCRIPT = """
 import logging, sys
@@ -183,11 +183,19 @@ def test_streams_that_were_closed_before_python_began_are_no_terminal(monkeypatc
     """`bihm-train ... >&-`, and daemons: sys.stdout and sys.stderr are None."""
     monkeypatch.setattr(sys, "stdout", None)
     monkeypatch.setattr(sys, "stderr", None)
-    for command in (evaluate, sample):
-        command._report(1, 2)
+    count_parts(1, 2)
     report._say("looking")
     with progress(10, interactive=True, logger=logging.getLogger("closed")) as shown:
         shown.advance(1, "")
+
+
+def test_parts_are_counted_in_one_line_of_a_terminal_and_nowhere_else(monkeypatch, capsys):
+    count_parts(1, 2)
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr("bihm.records.progress.is_terminal", lambda stream: stream is sys.stderr)
+    for done in (1, 2):
+        count_parts(done, 2)
+    assert capsys.readouterr() == ("", "\r1 of 2 parts\r2 of 2 parts\n")
 
 
 def test_nothing_else_asks_a_stream_that_may_be_closed():

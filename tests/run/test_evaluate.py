@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from functools import partial
 
 import jax
 import numpy as np
@@ -13,7 +14,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from bihm.cli.evaluate import main as evaluate_main
 from bihm.data import entry, import_file, load
 from bihm.errors import ConfigError, DataError
-from bihm.run.evaluate import evaluate
+from bihm.run.evaluate import evaluate, evaluate_curve
+from bihm.run.listener import Listener
 from bihm.run.load import read_run
 from bihm.run.own_rows import hold_to_its_rows
 from bihm.run.sandwich import sandwich_rows
@@ -57,6 +59,14 @@ def test_every_estimate_comes_with_how_far_to_believe_it(run, tmp_path, capsys):
         assert len(arrays[name]) == len(arrays["log_p"])
     assert f"k-hat p > 0.7: {100 * block['high_k_hat_p']:.1f} %" in out
     assert ("log p may be understated" in err) == (block["high_k_hat_p"] > 0.1)
+
+
+@pytest.mark.parametrize("estimate", [partial(evaluate, K=3), partial(evaluate_curve, Ks=[1, 3])])
+def test_whoever_listens_hears_of_the_work_on_2_log_z_and_on_the_rows(run, estimate):
+    heard = []
+    to = Listener(report=lambda done, total: heard.append((done, total)))
+    estimate(read_run(run), split="test", to=to)
+    assert sum(done == total for done, total in heard) == 2
 
 
 @pytest.mark.long
