@@ -13,7 +13,7 @@ from bihm.config.checks import read_devices
 from bihm.errors import ConfigError, DataError, disk_refusals
 from bihm.kernels.numerics import on_device
 from bihm.kernels.spread import replicate
-from bihm.machine.machine import parameter_names
+from bihm.machine.machine import Params, parameter_names
 from bihm.machine.training_step import evaluated_params
 from bihm.records import weights
 from bihm.records.checkpoint import read_checkpoint
@@ -23,6 +23,7 @@ from bihm.run.devices import chosen_mesh
 from bihm.run.trained import TrainedMachine
 
 WEIGHTS = "weights.safetensors"  # of bihm-export, in the run
+Shapes = dict[str, tuple[int, ...]]  # of arrays, by name
 
 
 @disk_refusals()
@@ -100,21 +101,29 @@ def read_weights(path: Path) -> TrainedMachine:
         structure, params, _ = make_parts(config)
     except ConfigError as error:
         raise DataError(f"{path}: {error}") from error
-    leaves, tree = jax.tree.flatten(params)
-    shapes = dict(zip(parameter_names(params), (leaf.shape for leaf in leaves), strict=True))
-    if unfit := _unfit(arrays, shapes):
+    shapes = shapes_of(params)
+    if unfit := misfit(
+        {name: array.shape for name, array in arrays.items()}, shapes, "its machine"
+    ):
         raise DataError(f"{path}: {unfit}")
-    params = jax.tree.unflatten(tree, [on_device(arrays[name]) for name in shapes])
+    params = jax.tree.unflatten(jax.tree.structure(params), [on_device(arrays[n]) for n in shapes])
     return TrainedMachine(config, structure, params, f"{path}.")
 
 
-def _unfit(arrays: weights.Arrays, shapes: dict[str, tuple[int, ...]]) -> str:
-    """Say where arrays are not the parameters of a machine; nothing where they are."""
-    if missing := sorted(shapes.keys() - arrays.keys()):
-        return f"lacks {', '.join(missing[:3])} of the {len(shapes)} parameters of its machine"
-    if more := sorted(arrays.keys() - shapes.keys()):
-        return f"holds {', '.join(more[:3])}, which its machine does not have"
-    for name, shape in shapes.items():
-        if arrays[name].shape != shape:
-            return f"{name} has shape {arrays[name].shape}; its machine needs {shape}"
+def shapes_of(params: Params) -> Shapes:
+    """The shape of each parameter, by its name."""
+    leaves = (leaf.shape for leaf in jax.tree.leaves(params))
+    return dict(zip(parameter_names(params), leaves, strict=True))
+
+
+def misfit(theirs: Shapes, ours: Shapes, machine: str) -> str:
+    """Say which of their arrays is not a parameter of our `machine`; nothing where all are."""
+    for name in sorted(theirs.keys() | ours.keys()):
+        found, wanted = theirs.get(name), ours.get(name)
+        if found is None:
+            return f"has no {name}, which {machine} needs in shape {wanted}"
+        if wanted is None:
+            return f"has {name}, which {machine} does not have"
+        if found != wanted:
+            return f"{name} has shape {found}; {machine} needs {wanted}"
     return ""

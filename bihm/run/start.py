@@ -3,17 +3,14 @@
 import os
 from pathlib import Path
 
-import jax
-
 from bihm import paths
 from bihm.config import Config
 from bihm.errors import BihmError, ConfigError, DataError
-from bihm.machine.machine import Params, parameter_names
 from bihm.records.checkpoint import has_begun
 from bihm.records.digests import digest_arrays, noted_digest
 from bihm.records.run_files import write_text
 from bihm.run.build import Run
-from bihm.run.load import read_run, read_weights
+from bihm.run.load import misfit, read_run, read_weights, shapes_of
 
 
 def start_from(run: Run, directory: Path) -> Run:
@@ -34,7 +31,9 @@ def start_from(run: Run, directory: Path) -> Run:
         source = read_run(path) if os.path.isdir(path) else read_weights(path)
     except BihmError as error:
         raise type(error)(f"init.from={path}: {error}") from error
-    _check_fit(path, source.params, run.params)
+    theirs, ours = shapes_of(source.params), shapes_of(run.params)
+    if unfit := misfit(theirs, ours, "this run's machine"):
+        raise ConfigError(f"init.from={path}: {unfit}")
     if source.structure != run.structure:
         raise ConfigError(f"init.from={path}: its layers differ from this run's in their options")
     return run._replace(params=source.params)
@@ -47,27 +46,6 @@ def resolve(config: Config) -> Path | None:
     path = os.path.abspath(paths.expand(config.init["from"]))
     config.init["from"] = path
     return Path(path)
-
-
-def _check_fit(path: Path, source: Params, wanted: Params) -> None:
-    def shapes(params: Params) -> dict[str, tuple[int, ...]]:
-        leaves = (leaf.shape for leaf in jax.tree.leaves(params))
-        return dict(zip(parameter_names(params), leaves, strict=True))
-
-    theirs, ours = shapes(source), shapes(wanted)
-    for name in sorted(theirs.keys() | ours.keys()):
-        if theirs.get(name) != ours.get(name):
-            raise ConfigError(
-                f"init.from={path}: {_misfit(name, theirs.get(name), ours.get(name))}"
-            )
-
-
-def _misfit(name: str, theirs: tuple[int, ...] | None, ours: tuple[int, ...] | None) -> str:
-    if theirs is None:
-        return f"has no {name}, which this run's machine needs in shape {ours}"
-    if ours is None:
-        return f"has {name}, which this run's machine does not have"
-    return f"{name} has shape {theirs}; this run's machine needs {ours}"
 
 
 def hold_to_its_start(run: Run, directory: Path) -> None:

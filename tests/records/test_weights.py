@@ -158,11 +158,11 @@ WRONG = {
     ),
     "a missing array": (
         with_arrays(lambda arrays: arrays.pop("p.0.w")),
-        "lacks p.0.w of the 9 parameters of its machine",
+        "has no p.0.w, which its machine needs in shape (6, 16)",
     ),
     "one more array": (
         with_arrays(lambda arrays: arrays.update(x=arrays["p.0.w"])),
-        "holds x, which its machine does not have",
+        "has x, which its machine does not have",
     ),
     "another shape": (
         with_arrays(lambda arrays: arrays.update({"p.0.w": arrays["p.0.w"].T.copy()})),
