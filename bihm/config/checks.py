@@ -81,7 +81,7 @@ def read_devices(value: Any) -> int | str:
 
 
 def check(config: Config) -> None:
-    """Refuse values that have the right type but make no sense; write `devices` and `init.bias` as numbers.
+    """Refuse values of the right type that make no sense; convert `devices` and `init.bias`.
 
     Raises:
         ConfigError: one line with the key, the value and what would be right.

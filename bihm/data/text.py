@@ -119,7 +119,7 @@ def _plain(line: bytes, kind: Layout) -> bytes | None:
 
 
 def _begin(path: Path) -> tuple[Layout, Iterator[Line]]:
-    """The layout of a text, and its rows; `unclear` ones with the line that may be a header."""
+    """The layout of a text, and its rows without a header; where line 1 may be one (`unclear`), with it."""
     lines = read_lines(path)
     head = list(itertools.islice(lines, HEAD))
     kind = layout(path, head)

@@ -139,16 +139,18 @@ def lock(directory: Path) -> Iterator[None]:
         yield
 
 
-def require_run(directory: Path, key: str = "run") -> Path:
-    """Return the directory if it holds a run.
+def require_run(
+    directory: Path, key: str = "run", known_by: Iterable[str] = ("config.yaml",)
+) -> Path:
+    """Return the directory if it holds a run: a file by which one is known.
 
     Raises:
         ConfigError: there is no run in it.
     """
-    if not os.path.isfile(
-        directory / "config.yaml"
-    ):  # Path.is_file raises on a name that is too long
-        reason = "it has no config.yaml" if os.path.exists(directory) else "there is none"
+    # Path.is_file raises on a name that is too long
+    if not any(os.path.isfile(directory / name) for name in known_by):
+        there = os.path.exists(directory)
+        reason = "it has no config.yaml" if there else "there is no such folder"
         raise ConfigError(f"{key}={directory} is not a run directory: {reason}")
     return directory
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from bihm.config import Config, flatten, load
 from bihm.errors import BihmError, ConfigError
-from bihm.records.run_files import read_json
+from bihm.records.run_files import read_json, require_run
 
 FILES = {"config.yaml", "status.json", "results.json"}  # by any of these a run is known
 SPLIT_NUMBERS = (
@@ -40,10 +40,7 @@ def require_any(directory: Path) -> Path:
     Raises:
         ConfigError: it does not.
     """
-    if not any(os.path.isfile(directory / name) for name in FILES):
-        reason = "it has no config.yaml" if os.path.exists(directory) else "there is none"
-        raise ConfigError(f"run={directory} is not a run directory: {reason}")
-    return directory
+    return require_run(directory, known_by=FILES)
 
 
 def rows_of(directories: Iterable[Path]) -> list[dict[str, Any]]:

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bihm.machine.family import Report, silent
 from bihm.machine.layer_terms import layer_terms, units_in_use
 from bihm.machine.likelihood import Estimates, LogZ, check_meaning, mean_and_sem, summarise_log_z
 from bihm.machine.rules import has_p_star
@@ -69,13 +68,11 @@ def chosen_rows(machine: TrainedMachine, rows: np.ndarray, most: int, K: int) ->
     return chosen
 
 
-def believe(
-    machine: TrainedMachine, log_z: LogZ | None, most_rows: int, K: int, report: Report = silent
-) -> Believed:
+def believe(machine: TrainedMachine, log_z: LogZ | None, most_rows: int, K: int) -> Believed:
     """Estimate rows of test at K = 1, 10, .. in one pass."""
     test = machine.rows("test")
     rows, Ks = chosen_rows(machine, test, most_rows, K), ladder(K)
-    found = curve(machine, rows, Ks, "test", report)
+    found = curve(machine, rows, Ks, "test")
     names = ["log_p"] if log_z is None else ["log_p", "log_p_tilde_star"]
     means = {name: [Point(*mean_and_sem(getattr(one, name))) for one in found] for name in names}
     if log_z is not None:
@@ -101,14 +98,14 @@ def _plain(model: str) -> str:
     return model.replace("*", "_star")
 
 
-def log_z_path(machine: TrainedMachine, report: Report = silent) -> list[LogZ] | None:
+def log_z_path(machine: TrainedMachine) -> list[LogZ] | None:
     """2 log Z from 100, 200, 500, .. samples of p; the last are all of the run's own, or `Z_OUTER`."""
     config = machine.config
     if not has_p_star(config.model.name):
         return None
     outer = min(config.eval.final_z_outer, Z_OUTER)
     key, inner = make_keys(config.seed).log_z, config.eval.z_inner
-    terms = log_z_samples(key, machine.structure, machine.params, outer, inner, report)
+    terms = log_z_samples(key, machine.structure, machine.params, outer, inner)
     steps = [n * 10**i for i in range(2, 9) for n in (1, 2, 5) if n * 10**i < outer]
     path = [summarise_log_z(terms[:count], inner) for count in [*steps, outer]]
     for one in path:
@@ -116,10 +113,10 @@ def log_z_path(machine: TrainedMachine, report: Report = silent) -> list[LogZ] |
     return path
 
 
-def gap(machine: TrainedMachine, K: int, report: Report = silent) -> dict[str, Any]:
+def gap(machine: TrainedMachine, K: int) -> dict[str, Any]:
     """How much of log p the estimate lacks on dreamt rows; see `bihm.machine.sandwich`."""
     samples = min(GAP_K, K)
-    return sandwich_block(sandwich_rows(machine, samples, GAP_ROWS, report=report), samples)
+    return sandwich_block(sandwich_rows(machine, samples, GAP_ROWS), samples)
 
 
 def look_at_layers(machine: TrainedMachine, most_rows: int) -> Layers:

@@ -13,12 +13,12 @@ from bihm.report import estimates, plots
 from bihm.report.files import RunFiles, nats
 from bihm.report.page import Chart, Key, Section
 from bihm.report.pictures import Shown, pictures
+from bihm.report.runs import LIKELIHOODS
 from bihm.run.load import read_run
 from bihm.run.trained import TrainedMachine
 
 K_HAT = "k\N{NON-BREAKING HYPHEN}hat"
 QUIET = 0.01  # nats: a layer that takes less tells nothing
-NAMES = {"log_p": "log p", "log_p_tilde_star": "log p~*", "log_p_star": "log p*"}
 Made = TypeVar("Made")
 Say = Callable[[str], None]
 
@@ -121,7 +121,7 @@ def _against_k(found: estimates.Believed) -> Chart:
         means = np.array([point.mean for point in points])
         half = 1.96 * np.nan_to_num(np.array([point.sem for point in points]))
         series.append(plots.Series(name, found.Ks, means, means - half, means + half, i, dots=True))
-        legend.append(Key(NAMES[name], i))
+        legend.append(Key(LIKELIHOODS[name], i))
     return Chart(
         "The estimate against K",
         plots.lines(series, "samples K for each row", "nats", log_x=True),

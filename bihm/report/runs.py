@@ -72,14 +72,15 @@ def numbers_section(run: RunFiles) -> list[Section]:
                 rows.append([Cell(title), *cells])
     if not rows:
         return []
-    rows.append([Cell("rows"), *(_count(run, f"{split}.examples") for split in splits)])
-    rows.append([Cell("K"), *(_count(run, f"{split}.K") for split in splits)])
+    rows.append([Cell("rows"), *(whole(run, f"{split}.examples") for split in splits)])
+    rows.append([Cell("K"), *(whole(run, f"{split}.K") for split in splits)])
     rows = [row for row in rows if any(cell.text != NOTHING for cell in row[1:])]
     said = "The final estimates of the best state, in nats for each row, ± one standard error."
     return [Section("Numbers", tables=[Table(["", *splits], rows, said)])]
 
 
-def _count(run: RunFiles, name: str) -> Cell:
+def whole(run: RunFiles, name: str) -> Cell:
+    """A whole number of a run, such as a count or seconds."""
     value = run.number(name)
     return Cell(NOTHING) if value is None else Cell(f"{value:,.0f}", value)
 

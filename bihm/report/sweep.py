@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from bihm.report import plots
 from bihm.report.files import RunFiles, minus, nats
 from bihm.report.page import Cell, Chart, Section, Table
-from bihm.report.runs import LIKELIHOODS, NOTHING, SHARES, estimate, share
+from bihm.report.runs import LIKELIHOODS, SHARES, estimate, share, whole
 from bihm.report.settings import Effect, main_effects, short, shown, swept
 
 NUMBERS = ("log_p_star", "log_p", "two_log_z", "parzen")  # of test, and the score on valid
@@ -27,8 +27,8 @@ def runs_section(runs: Sequence[RunFiles], score: str) -> Section:
             *(estimate(run, one) for one in known),
             *(estimate(run, f"test.{n}") for n in tests),
             *(share(run, f"test.{n}") for n in shares),
-            _whole(run, "train.epochs"),
-            _whole(run, "train.seconds"),
+            whole(run, "train.epochs"),
+            whole(run, "train.seconds"),
         ]
         for run in runs
     ]
@@ -41,11 +41,6 @@ def runs_section(runs: Sequence[RunFiles], score: str) -> Section:
 
 def _value(run: RunFiles, key: str) -> Cell:
     return Cell(shown(run.row.get(key)), run.number(key))
-
-
-def _whole(run: RunFiles, name: str) -> Cell:
-    value = run.number(name)
-    return Cell(NOTHING) if value is None else Cell(f"{value:,.0f}", value)
 
 
 def effects_section(runs: Sequence[RunFiles], score: str) -> list[Section]:

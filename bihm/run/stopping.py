@@ -42,7 +42,7 @@ class Stopping(NamedTuple):
     phases: list[PhaseConfig]
     max_seconds: float | None
     steps_per_epoch: int
-    score: str  # what is compared: the rule's own likelihood
+    score: str  # what is compared: the family's own
     independent: float  # independent bits with the means of the training rows
     broken: float  # below this, after training, the weights are broken
 
@@ -99,8 +99,8 @@ class Stopping(NamedTuple):
             return
         if best < self.broken:
             raise NumbersError(
-                f"the best valid/{self.score} is {best:.4g} nats; 10 fair coins in the place "
-                f"of each unit make {self.broken:.0f}"
+                f"the best valid/{self.score} is {best:.4g} nats, below {self.broken:.0f}, which "
+                "no machine has that learns: its weights are broken"
             )
         if self.on_plateau(best):
             where, advice = (

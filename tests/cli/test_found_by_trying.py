@@ -68,7 +68,7 @@ def test_words_are_composed_in_several_threads():
         (["lr=0.1"], "there is no key 'lr'; did you mean 'optim.lr'?"),
         (["optim.lr=1e39"], "optim.lr must be at most 3.4e+38"),
         (["like=a", "like=b"], "like is given twice"),
-        (["like=a"], "like=a is not a run directory: there is none"),
+        (["like=a"], "like=a is not a run directory: there is no such folder"),
         (["init.from=here", "hydra.run.dir=here"], "is this run's own directory"),
     ],
 )
