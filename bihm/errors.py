@@ -78,7 +78,7 @@ class Unexpected(BihmError):
         return str(self)
 
 
-def told(error: BaseException, advice: str = "", where: str = "") -> BihmError:
+def as_bihm_error(error: BaseException, advice: str = "", where: str = "") -> BihmError:
     """What to tell a user of whatever ended the work: itself, where it is an error of ours already.
 
     `advice` says what would need less memory, `where` how to see the traceback of what nobody foresaw.

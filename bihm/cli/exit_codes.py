@@ -7,7 +7,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 
-from bihm.errors import told
+from bihm.errors import as_bihm_error
 
 TRACEBACK = "BIHM_TRACEBACK"  # set to anything but 0: show where an error came from
 HINT = f"{TRACEBACK}=1 shows the traceback"
@@ -44,7 +44,7 @@ def tell(program: str, error: BaseException, advice: str = "") -> int:
         _discard_output()
         return NOBODY_READS
     shown = isinstance(error, KeyboardInterrupt)
-    failure = None if shown else told(error, advice, HINT)
+    failure = None if shown else as_bihm_error(error, advice, HINT)
     # A terminal that has gone away reads nothing, and sys.stderr is None where it was closed.
     with contextlib.suppress(OSError, ValueError, AttributeError):
         if os.environ.get(TRACEBACK, "0") not in ("", "0"):

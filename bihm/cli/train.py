@@ -36,9 +36,9 @@ from bihm.errors import (
     Interrupted,
     OutOfMemory,
     Unexpected,
+    as_bihm_error,
     cannot_write,
     disk_refusals,
-    told,
 )
 from bihm.records.progress import is_terminal
 from bihm.signals import hand_on, stopped_at_once
@@ -77,7 +77,7 @@ class Job:
             Exception,
             SystemExit,
         ) as caught:  # Hydra would lose what the other jobs of a sweep have to say
-            error = told(caught, LESS_MEMORY, _log_traceback(caught))
+            error = as_bihm_error(caught, LESS_MEMORY, _log_traceback(caught))
             if error is not caught:
                 error.__cause__ = caught
             if single:
@@ -191,7 +191,7 @@ def _main() -> None:
         error = None if isinstance(caught, SystemExit) and not caught.code else caught
     reasons = sweep.report_sweep()
     if reasons and not isinstance(error, Interrupted | KeyboardInterrupt):
-        if error is not None and told(error).reason not in reasons:  # a launcher's trouble
+        if error is not None and as_bihm_error(error).reason not in reasons:  # a launcher's trouble
             exit_codes.tell(PROGRAM, error)
         sys.exit(1)
     if error is not None:

@@ -55,6 +55,12 @@ class Dataset(NamedTuple):
         """Values per row."""
         return int(self.train.shape[1])
 
+    @property
+    def train_mean(self) -> np.ndarray:
+        """How often each value is 1 in training, float64 (n_features,)."""
+        mean: np.ndarray = self.train.mean(axis=0) / (255 if self.grey else 1)
+        return mean
+
 
 def folders() -> list[Path]:
     """Where NAME.npz is looked for, in order: $BIHM_DATA if set, the user's cache."""

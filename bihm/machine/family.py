@@ -19,7 +19,7 @@ Report = Callable[
     [int, int], None
 ]  # told how many of how many parts are done; may raise Interrupted
 # (key, machine, x, updates done) -> (loss, Info)
-Loss = Callable[[PRNGKey, Any, Array, Array], tuple[Array, Any]]
+Rule = Callable[[PRNGKey, Any, Array, Array], tuple[Array, Any]]
 
 
 def silent(done: int, total: int) -> None:
@@ -91,7 +91,7 @@ class Family(Protocol):
     def machine(self, visible_mean: AnyArray | None) -> nnx.Module:
         """The machine with its initial parameters; the same ones each time."""
 
-    def loss(self, K: int, steps_per_epoch: int) -> Loss:
+    def loss(self, K: int, steps_per_epoch: int) -> Rule:
         """The loss of a batch, whose gradient is the update with its sign turned, and its Info.
 
         Info is a NamedTuple whose fields have a number for each row.

@@ -28,14 +28,15 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.nn import logsumexp
 from jaxtyping import Bool
 
 from bihm.errors import ConfigError
 from bihm.kernels.bernoulli import bernoulli_sample
 from bihm.kernels.compiled import fast_jit
 from bihm.kernels.noise import uniform
+from bihm.kernels.numerics import log_mean_exp
 from bihm.machine import sampling
+from bihm.machine.layers.factorised import Factorised
 from bihm.machine.likelihood import (
     Sums,
     add_weights,
@@ -67,7 +68,7 @@ def check_factorised(machine: HelmholtzMachine) -> None:
         ConfigError: the bits of p(x | h_1) depend on each other.
     """
     layer = machine.p[0]
-    if not isinstance(layer, sampling.Factorised):
+    if not isinstance(layer, Factorised):
         raise ConfigError(
             "log p of a part of a row needs independent bits in p(x | h_1), as sbn and dsbn have; "
             f"the first p.layer is {type(layer).__name__.lower()}"
@@ -139,14 +140,14 @@ def _log_weights(
     flat = whole.reshape(-1, x.shape[1])
     h, log_q = machine.sample_q(h_key, flat, samples)
     bottom, first = machine.p[0], machine.q[0]
-    assert isinstance(bottom, sampling.Factorised)
+    assert isinstance(bottom, Factorised)
     above = machine.log_p(flat, h) - bottom.log_prob(flat, h[0])  # log p(h)
     rest = log_q - first.log_prob(h[0], flat)  # log q(h_2 .. h_L | h_1)
     h_1 = h[0].reshape(
         -1, *x.shape[:1], h[0].shape[-1]
     )  # (samples of all completions, rows, units)
     each = jax.lax.map(lambda one: first.log_prob(h_1, one), whole)
-    mixture = logsumexp(each, axis=0) - jnp.log(jnp.float32(len(whole)))
+    mixture = log_mean_exp(each)
     a = bottom.logits(h_1)
     units = jnp.where(seen[None], x[None] * a - jax.nn.softplus(a), 0)
     log_v = (above - rest).reshape(mixture.shape) - mixture + jnp.sum(units, axis=-1)

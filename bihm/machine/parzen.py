@@ -6,10 +6,9 @@
 density: not comparable with the likelihood of bits. It saturates: blurred rows beat the rows themselves.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 
+from bihm.machine.family import Report, silent
 from bihm.types import Float
 
 SIGMAS = np.logspace(-1, 0, 10)  # the published grid
@@ -21,7 +20,7 @@ def parzen_log_p(
     rows: Float[np.ndarray, "rows visible"],
     samples: Float[np.ndarray, "samples visible"],
     sigmas: Float[np.ndarray, " sigmas"],
-    report: Callable[[int, int], None] = lambda done, total: None,
+    report: Report = silent,
 ) -> Float[np.ndarray, "sigmas rows"]:
     """log p(x) of every row for every sigma, in nats, float64."""
     rows, samples = (np.asarray(a, np.float64) for a in (rows, samples))
@@ -45,7 +44,7 @@ def parzen_log_p(
 def choose_sigma(
     rows: Float[np.ndarray, "rows visible"],
     samples: Float[np.ndarray, "samples visible"],
-    report: Callable[[int, int], None] = lambda done, total: None,
+    report: Report = silent,
 ) -> tuple[float, float]:
     """The sigma of the grid that is best in the mean over the first rows of valid, and that mean."""
     means = parzen_log_p(rows[:SIGMA_ROWS], samples, SIGMAS, report).mean(axis=1)

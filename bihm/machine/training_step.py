@@ -14,7 +14,7 @@ from bihm.kernels.numerics import euclidean_norm
 from bihm.kernels.packing import Packed, pack
 from bihm.kernels.products import products_in
 from bihm.kernels.spread import mean_over_parts, spread_rows
-from bihm.machine.family import Loss
+from bihm.machine.family import Rule
 from bihm.machine.machine import Params, Structure, merge
 from bihm.machine.minibatches import ChunkPlan, See, binarise, epoch_order, take_batch
 from bihm.machine.optimizer import Optimizer, Rates, learning_rate, move_average, penalise
@@ -79,7 +79,7 @@ def train_step(
     *,
     structure: Structure,
     unpack: Unpack,
-    rule: Loss,
+    rule: Rule,
     optimizer: Optimizer,
 ) -> tuple[PackedState, StepInfo]:
     """One update: the gradient of the rule's loss, penalties, optimiser, learning rate, average."""
@@ -103,7 +103,7 @@ def train_step(
 
 def make_chunk(
     structure: Structure,
-    rule: Loss,
+    rule: Rule,
     optimizer: Optimizer,
     plan: ChunkPlan,
     *,

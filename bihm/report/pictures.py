@@ -12,7 +12,7 @@ from bihm.machine.family import silent
 from bihm.machine.machine import parameter_names
 from bihm.machine.rules import has_p_star
 from bihm.records.pictures import Picture, animation, sample_grid, weight_grid
-from bihm.run.masks import Layout
+from bihm.run.masks import ImageLayout
 from bihm.run.sample import picture_of, rows_to_complete
 from bihm.run.sampler import SWEEPS, Drawn, Options
 from bihm.run.trained import TrainedMachine
@@ -55,7 +55,7 @@ def pictures(machine: TrainedMachine) -> Iterator[Shown]:
     yield from _weights(machine, layout)
 
 
-def _weights(machine: TrainedMachine, layout: Layout) -> Iterator[Shown]:
+def _weights(machine: TrainedMachine, layout: ImageLayout) -> Iterator[Shown]:
     """Matrices between x and h_1, one way or the other; not every conditional has just one."""
     arrays = dict(
         zip(parameter_names(machine.params), jax.tree.leaves(machine.params), strict=True)
@@ -75,7 +75,7 @@ def _weights(machine: TrainedMachine, layout: Layout) -> Iterator[Shown]:
         )
 
 
-def _chain(machine: TrainedMachine, layout: Layout) -> Iterator[Shown]:
+def _chain(machine: TrainedMachine, layout: ImageLayout) -> Iterator[Shown]:
     try:
         drawn = _draw(machine, Options(n=CHAINS, method="chain", seed=SEED, gif=True))
     except ConfigError:  # a machine on which it cannot move
@@ -90,7 +90,7 @@ def _chain(machine: TrainedMachine, layout: Layout) -> Iterator[Shown]:
     )
 
 
-def _completions(machine: TrainedMachine, layout: Layout) -> Shown:
+def _completions(machine: TrainedMachine, layout: ImageLayout) -> Shown:
     options = machine.family.settle(Options(n=COMPLETED, seed=SEED), completing=True)
     options = options._replace(n=min(COMPLETED, len(machine.rows("test"))))
     given = rows_to_complete(options, machine, "top", "test")
@@ -108,7 +108,7 @@ def _draw(machine: TrainedMachine, options: Options) -> Drawn:
     return drawn
 
 
-def _still(title: str, caption: str, x: np.ndarray, layout: Layout) -> Shown:
+def _still(title: str, caption: str, x: np.ndarray, layout: ImageLayout) -> Shown:
     picture: Picture = sample_grid(np.clip(x, 0, 1), *layout)
     return Shown(title, caption, _data(picture.png, "png"))
 

@@ -5,11 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from bihm.data.catalogue import SPLITS
 from bihm.errors import ConfigError, DataError
 from bihm.machine.family import Family
 from bihm.machine.rules import has_p_star
-
-SPLITS = ("train", "valid", "test")
 
 
 def _index(name: str, value: Any) -> int:

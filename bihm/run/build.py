@@ -141,7 +141,7 @@ def make_run(config: Config) -> Run:
     check_even(config, mesh)
     mean = None
     if config.init["visible_bias"] == "data":
-        mean = on_device(dataset.train.mean(axis=0) / (255 if dataset.grey else 1))
+        mean = on_device(dataset.train_mean)
     structure, params, optimizer = make_parts(config, mean)
     plan = plan_epoch(len(dataset.train), config.batch_size, LONGEST_CHUNK)
     check_steps(config, phases(config), plan.steps_per_epoch)

@@ -39,7 +39,7 @@ class Extras(NamedTuple):
         return "".join(f"-{part}" for part in parts)
 
 
-class Place(NamedTuple):
+class RowsAndFiles(NamedTuple):
     """Rows to estimate, what is there of them, whose they are, and the file for each K."""
 
     rows: np.ndarray
@@ -83,7 +83,7 @@ def leave_files(
         of_rows.unlink(missing_ok=True)
 
 
-def find_place(
+def rows_and_files(
     machine: TrainedMachine,
     split: str,
     dataset: str | None,
@@ -91,7 +91,7 @@ def find_place(
     Ks: list[int],
     to: Listener,
     extras: Extras | None = None,
-) -> Place:
+) -> RowsAndFiles:
     """Read the rows, and see that their files can be written, before the work."""
     identity, found = find_dataset(machine, dataset, missing=True)
     asked = extras or Extras()
@@ -104,10 +104,10 @@ def find_place(
     rows, about = drawn.rows, about | drawn.about
     seen = rows != MISSING
     if seen.all():
-        return Place(rows, None, about, files, drawn.arrays)
+        return RowsAndFiles(rows, None, about, files, drawn.arrays)
     missing = f"{(~seen).sum():,} of {seen.size:,} values of split={split}"
     to.say(f"{missing} are missing: the numbers are those of the seen part of each row")
-    return Place(np.where(seen, rows, 0), seen, about, files, drawn.arrays)
+    return RowsAndFiles(np.where(seen, rows, 0), seen, about, files, drawn.arrays)
 
 
 def tell_of_rows(identity: str, found: Dataset, split: str, to: Listener) -> dict[str, str]:

@@ -15,11 +15,11 @@ from bihm.run.build import make_keys
 from bihm.run.curve import curve
 from bihm.run.estimate_files import (
     Extras,
-    Place,
+    RowsAndFiles,
     file_of,
     find_dataset,
-    find_place,
     parameters_of,
+    rows_and_files,
     tell_of_rows,
 )
 from bihm.run.given import as_estimates, given_block, given_of, seen_estimates
@@ -63,7 +63,7 @@ def evaluate(
         BihmError: the folder cannot be written; that is seen before the work.
     """
     asked = Extras(repeats, sandwich, given, count)
-    where = find_place(machine, split, dataset, out, [K], to, asked)
+    where = rows_and_files(machine, split, dataset, out, [K], to, asked)
     if where.seen is None:
         result, arrays = _of_whole_rows(machine, where, split, K, asked, to)
     else:
@@ -77,7 +77,7 @@ def evaluate(
 
 
 def _of_whole_rows(
-    machine: TrainedMachine, where: Place, split: str, K: int, asked: Extras, to: Listener
+    machine: TrainedMachine, where: RowsAndFiles, split: str, K: int, asked: Extras, to: Listener
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Block and arrays of rows that lack nothing."""
     seen = None if asked.given is None else machine.observed(asked.given, 0)
@@ -102,7 +102,7 @@ def _seen_of(
 
 
 def _of_seen(
-    machine: TrainedMachine, where: Place, K: int, to: Listener
+    machine: TrainedMachine, where: RowsAndFiles, K: int, to: Listener
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Block and arrays of rows that lack values."""
     assert where.seen is not None
@@ -131,7 +131,7 @@ def evaluate_curve(
     """
     if out is not None and not os.path.isdir(paths.expand(out)):
         raise ConfigError(f"out={out} must be a folder that is there: each K has a file of its own")
-    where = find_place(machine, split, dataset, out, Ks, to, Extras(rows=count))
+    where = rows_and_files(machine, split, dataset, out, Ks, to, Extras(rows=count))
     where.need_whole_rows(["several K"])
     log_z = machine.two_log_z(report=to.report) if has_p_star(machine.config.model.name) else None
     results = []

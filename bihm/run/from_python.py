@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bihm.config import Config, DistributedConfig
-from bihm.errors import LESS_MEMORY, ConfigError, OutOfMemory, told
+from bihm.errors import LESS_MEMORY, ConfigError, OutOfMemory, as_bihm_error
 from bihm.run.load import read_run
 from bihm.run.train import train
 from bihm.run.trained import TrainedMachine
@@ -36,7 +36,7 @@ def train_run(config: Config, directory: Path) -> TrainedRun:
         try:
             results = train(config, directory)
         except Exception as error:
-            failure = told(error, LESS_MEMORY)
+            failure = as_bihm_error(error, LESS_MEMORY)
             if isinstance(failure, OutOfMemory):  # of the machine's or of jax's own kind
                 raise failure from error
             raise

@@ -11,10 +11,11 @@ import numpy as np
 
 from bihm.config import Config, SideConfig
 from bihm.config.machine_checks import layer_types
+from bihm.data.catalogue import SPLITS
 from bihm.data.files import check_bits
 from bihm.errors import ConfigError
 from bihm.kernels.compiled import fast_jit
-from bihm.machine.family import Distributions, Image, Keys, Limit, Loss, Report
+from bihm.machine.family import Distributions, Image, Keys, Limit, Report, Rule
 from bihm.machine.layers import Init, LayerSpec
 from bihm.machine.layers.factorised import Factorised
 from bihm.machine.likelihood import mean_and_sem
@@ -79,7 +80,7 @@ class Helmholtz:
             visible_mean,  # type: ignore[arg-type]
         )
 
-    def loss(self, K: int, steps_per_epoch: int) -> Loss:
+    def loss(self, K: int, steps_per_epoch: int) -> Rule:
         options = asdict(self.config.model)
         name = options.pop("name")
         if options["warm_up"] is not None:
@@ -200,7 +201,7 @@ class Helmholtz:
         structure: Structure,
         params: Params,
         options: Options,
-        given: sampler.Given | None,
+        given: sampler.Incomplete | None,
         report: Report,
     ) -> sampler.Drawn:
         return sampler.draw(self.config, structure, params, options, given, report)
@@ -212,7 +213,7 @@ class Helmholtz:
 
 def fixed_bits(rows: np.ndarray, split: str) -> np.ndarray:
     """Grey levels as bits that are drawn once and for all, from a fixed key."""
-    key = jax.random.fold_in(jax.random.key(0), ("train", "valid", "test").index(split))
+    key = jax.random.fold_in(jax.random.key(0), SPLITS.index(split))
     return np.asarray(binarise(key, jnp.asarray(rows), grey=True), np.uint8)
 
 

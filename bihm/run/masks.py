@@ -17,7 +17,7 @@ from bihm.run.arguments import numbers
 HALVES = ("left", "right", "top", "bottom")
 
 
-class Layout(NamedTuple):
+class ImageLayout(NamedTuple):
     """How a row is an image: (height, width), and whether its columns come one after another."""
 
     shape: tuple[int, int]
@@ -31,19 +31,23 @@ class Layout(NamedTuple):
         return rows.reshape(-1, height, width)
 
 
-def layout_of(config: Config) -> Layout | None:
+def layout_of(config: Config) -> ImageLayout | None:
     """How a row of a run's dataset is an image; None where it is none, or nobody said so."""
     dataset = config.dataset
     if dataset.path is None:
         known = entry(dataset.name)
-        return None if known.image_shape is None else Layout(known.image_shape, known.column_major)
+        return (
+            None
+            if known.image_shape is None
+            else ImageLayout(known.image_shape, known.column_major)
+        )
     shape = dataset.image_shape
     if shape is None or len(shape) != 2 or math.prod(shape) != dataset.n_features:
         return None
-    return Layout((shape[0], shape[1]), column_major=False)
+    return ImageLayout((shape[0], shape[1]), column_major=False)
 
 
-def observed_of(mask: ArrayLike, rows: int, width: int, layout: Layout | None) -> np.ndarray:
+def observed_of(mask: ArrayLike, rows: int, width: int, layout: ImageLayout | None) -> np.ndarray:
     """A mask as bool (visible,) or (rows, visible), True where observed: a word, a file, or bits."""
     if isinstance(mask, str):
         return observed_pixels(mask, width, layout)
@@ -57,7 +61,7 @@ def observed_of(mask: ArrayLike, rows: int, width: int, layout: Layout | None) -
     return observed
 
 
-def observed_pixels(mask: str, width: int, layout: Layout | None) -> np.ndarray:
+def observed_pixels(mask: str, width: int, layout: ImageLayout | None) -> np.ndarray:
     """Turn `mask` into a bool vector, True where a pixel is observed and stays.
 
     `left`, `right`, `top` and `bottom` name the observed half of an image. Anything else is a file with
@@ -76,7 +80,7 @@ def check_observed(observed: np.ndarray, where: str) -> None:
         raise ConfigError(f"{where} observes no pixel: without it the chain samples all of them")
 
 
-def _half(mask: str, width: int, layout: Layout | None) -> np.ndarray:
+def _half(mask: str, width: int, layout: ImageLayout | None) -> np.ndarray:
     if layout is None:
         raise ConfigError(f"mask={mask} needs image data; give a file of {width} bits instead")
     height, across = layout.shape

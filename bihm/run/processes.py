@@ -26,7 +26,7 @@ from bihm.errors import (
     DataError,
     Interrupted,
     NumbersError,
-    told,
+    as_bihm_error,
 )
 
 HEARTBEAT_SECONDS = 30  # without one a process counts as dead, and the others end
@@ -128,7 +128,7 @@ def in_step(say: Callable[[str, str], None]) -> Iterator[None]:
             if _GONE.search(str(error)) and not isinstance(error, BihmError | OSError):
                 say("interrupted", LOST)
             else:
-                failure = told(error, LESS_MEMORY)
+                failure = as_bihm_error(error, LESS_MEMORY)
                 say("failed", failure.reason)
                 leave_at_once(str(failure), failure.exit_code)
         leave_at_once()
@@ -173,7 +173,7 @@ def told_to_others() -> Iterator[None]:
         yield
     except Exception as error:
         if _joined and is_first():
-            failure = told(error)
+            failure = as_bihm_error(error)
             with suppress(Exception):  # they may be gone
                 _tell({"error": str(failure), "code": failure.exit_code})
         raise

@@ -11,8 +11,8 @@ from bihm.machine.family import Report, silent
 from bihm.records.pictures import GAP_GREY, Picture, animation, sample_grid
 from bihm.records.run_files import place
 from bihm.run.load import read_run
-from bihm.run.masks import Layout
-from bihm.run.sampler import Given
+from bihm.run.masks import ImageLayout
+from bihm.run.sampler import Incomplete
 from bihm.run.sampling_options import Options
 from bihm.run.trained import TrainedMachine
 
@@ -81,17 +81,19 @@ def sample(
     return SavedSamples(x, drawn.facts, files)
 
 
-def rows_to_complete(options: Options, machine: TrainedMachine, mask: str, split: str) -> Given:
+def rows_to_complete(
+    options: Options, machine: TrainedMachine, mask: str, split: str
+) -> Incomplete:
     """The rows to complete, the first n of a shuffled split, since some splits are sorted by class."""
     observed = machine.observed(mask, options.n)
     rows = machine.rows(split)
     if options.n > len(rows):
         raise ConfigError(f"n={options.n} but {split} has {len(rows)} rows")
     chosen = np.random.default_rng(options.seed).permutation(len(rows))[: options.n]
-    return Given(rows[chosen], observed)
+    return Incomplete(rows[chosen], observed)
 
 
-def picture_of(x: np.ndarray, given: Given | None, layout: Layout) -> Picture:
+def picture_of(x: np.ndarray, given: Incomplete | None, layout: ImageLayout) -> Picture:
     """A grid of samples; for inpainting each tile is the row, what is known of it, and its completion."""
     if given is None:
         return sample_grid(x, layout.shape, layout.column_major)

@@ -25,7 +25,7 @@ FRAMES = 100  # of an animation after its first, at most
 PART = 50  # sweeps between two looks at the keyboard, and two lines of progress
 
 
-class Given(NamedTuple):
+class Incomplete(NamedTuple):
     """Rows to complete, uint8 (n, visible), and which pixels stay: bool, (visible,) or (n, visible)."""
 
     rows: np.ndarray
@@ -46,7 +46,7 @@ def draw(
     structure: Structure,
     params: Params,
     options: Options,
-    given: Given | None = None,
+    given: Incomplete | None = None,
     report: Report = silent,
 ) -> Drawn:
     """Draw as settled `options` say; with `given` rows, complete them by the run's own model, p or p*.
@@ -76,7 +76,7 @@ def _chain(
     structure: Structure,
     params: Params,
     replicas: int,
-    given: Given | None,
+    given: Incomplete | None,
     report: Report,
 ) -> Drawn:
     """The last states of n chains that start at samples of p, or at data with what is missing from p."""
@@ -105,7 +105,7 @@ def _best(
     structure: Structure,
     params: Params,
     replicas: int,
-    given: Given,
+    given: Incomplete,
     report: Report,
 ) -> Drawn:
     """The best completions that `search` meets in so many sweeps."""
@@ -130,7 +130,7 @@ def _begin(
     structure: Structure,
     params: Params,
     replicas: int,
-    given: Given | None,
+    given: Incomplete | None,
 ) -> tuple[sampling.Chain, Array, PRNGKey]:
     """Chains at samples of p, with what is observed from the data, where that is, and a key to go on."""
     first_key, start_key, rest_key = jax.random.split(key, 3)

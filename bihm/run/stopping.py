@@ -49,9 +49,7 @@ class Stopping(NamedTuple):
     @classmethod
     def of(cls, run: Run, valid_rows: np.ndarray) -> "Stopping":
         """Those of a run whose score is estimated on `valid_rows`."""
-        dataset = run.dataset
-        mean = dataset.train.mean(axis=0) / (255 if dataset.grey else 1)
-        independent, broken = run.family.references(mean, valid_rows)
+        independent, broken = run.family.references(run.dataset.train_mean, valid_rows)
         return cls(
             phases(run.config),
             run.config.max_seconds,

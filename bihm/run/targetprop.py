@@ -13,7 +13,7 @@ from bihm.config import Config
 from bihm.config.families import options_of
 from bihm.errors import DataError
 from bihm.kernels.spread import local, mesh_of, replicate
-from bihm.machine.family import Distributions, Image, Keys, Limit, Loss, Report, silent
+from bihm.machine.family import Distributions, Image, Keys, Limit, Report, Rule, silent
 from bihm.machine.machine import Params, Structure
 from bihm.machine.parzen import SIGMA_ROWS, choose_sigma
 from bihm.machine.targetprop.machine import Inference, TargetPropMachine, paper_units
@@ -31,7 +31,7 @@ CHAIN_SWEEPS, INPAINT_SWEEPS = 100, 20
 
 
 @cache  # as `make_rule`
-def _loss(inference: Inference, noise: Noise) -> Loss:
+def _loss(inference: Inference, noise: Noise) -> Rule:
     return partial(targetprop, inference=inference, noise=noise)
 
 
@@ -80,7 +80,7 @@ class TargetProp:
         features = config.dataset.n_features
         return TargetPropMachine(rng, features, config.layers, units, self.weights)
 
-    def loss(self, K: int, steps_per_epoch: int) -> Loss:
+    def loss(self, K: int, steps_per_epoch: int) -> Rule:
         del K, steps_per_epoch
         return _loss(self.inference, self.noise)
 
@@ -220,7 +220,7 @@ class TargetProp:
         structure: Structure,
         params: Params,
         options: Options,
-        given: sampler.Given | None,
+        given: sampler.Incomplete | None,
         report: Report,
     ) -> sampler.Drawn:
         key = jax.random.key(options.seed)

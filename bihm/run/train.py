@@ -15,8 +15,8 @@ from bihm.errors import (
     Interrupted,
     NumbersError,
     OutOfMemory,
+    as_bihm_error,
     disk_refusals,
-    told,
 )
 from bihm.machine.machine import count_parameters
 from bihm.machine.training_step import TrainState, evaluated_params
@@ -76,7 +76,7 @@ def train(config: Config, directory: Path, interactive: bool = False) -> dict[st
             write_status(directory, "interrupted", str(error) or "by the keyboard, at once")
             raise
         except BaseException as error:
-            failure = told(error, LESS_MEMORY)
+            failure = as_bihm_error(error, LESS_MEMORY)
             with contextlib.suppress(OSError):  # a full disk has its say first
                 write_status(directory, "failed", failure.reason)
             if isinstance(failure, OutOfMemory):

@@ -14,7 +14,7 @@ from bihm.run import arguments, sampler
 from bihm.run.build import fixed_rows, make_keys
 from bihm.run.families import family_of
 from bihm.run.given import Given, given_of, seen_estimates
-from bihm.run.masks import Layout, layout_of, observed_of
+from bihm.run.masks import ImageLayout, layout_of, observed_of
 from bihm.run.own_rows import own_dataset
 from bihm.run.parzen import MOST_MEANS, split_density
 from bihm.run.posterior import Posterior, weighted_latents
@@ -64,7 +64,7 @@ class TrainedMachine:
         return count_parameters(self.params)
 
     @property
-    def layout(self) -> Layout | None:
+    def layout(self) -> ImageLayout | None:
         """How a row is an image; None where the data are no images, or nobody said so."""
         return layout_of(self.config)
 
@@ -199,7 +199,7 @@ class TrainedMachine:
         rows = self._rows(known)
         options = Options(len(rows), method, seed, sweeps, K)
         settled = self.family.settle(options, completing=True)
-        given = sampler.Given(rows, observed)
+        given = sampler.Incomplete(rows, observed)
         return np.asarray(self.family.draw(self.structure, self.params, settled, given, silent).x)
 
     def observed(self, mask: ArrayLike, rows: int) -> np.ndarray:

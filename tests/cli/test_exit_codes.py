@@ -14,7 +14,7 @@ from malformed import MAINS, attempt, home
 
 from bihm import __version__
 from bihm.cli import export
-from bihm.errors import BihmError, ConfigError, DataError, NumbersError, told
+from bihm.errors import BihmError, ConfigError, DataError, NumbersError, as_bihm_error
 
 __all__ = ["home"]  # a fixture
 
@@ -180,7 +180,7 @@ def test_every_command_says_its_version(command, home, mains):
 )
 def test_how_much_memory_was_wanted(text, wanted):
     size = "" if wanted is None else f": {wanted} wanted"
-    assert str(told(JaxRuntimeError(text), "lower K")) == f"out of memory{size}; lower K"
+    assert str(as_bihm_error(JaxRuntimeError(text), "lower K")) == f"out of memory{size}; lower K"
 
 
 def python(cwd, code, *words, **environment):

@@ -17,11 +17,11 @@ from bihm.data import load
 from bihm.errors import ConfigError, DataError
 from bihm.records.checkpoint import Checkpoint, Checkpoints, read_checkpoint
 from bihm.run.build import saved_like
-from bihm.run.masks import Layout, observed_pixels
+from bihm.run.masks import ImageLayout, observed_pixels
 
 LONG = pytest.mark.long
 
-DIGITS = Layout((8, 8), column_major=False)
+DIGITS = ImageLayout((8, 8), column_major=False)
 
 
 @pytest.fixture(scope="module")
@@ -246,7 +246,7 @@ def test_a_mask_that_observes_nothing_is_refused(half, shape, tmp_path):
     np.save(tmp_path / "m.npy", np.zeros(16, np.uint8))
     for mask in (half, str(tmp_path / "m.npy")):
         with pytest.raises(ConfigError, match="observes no pixel"):
-            observed_pixels(mask, 16, Layout(shape, column_major=False))
+            observed_pixels(mask, 16, ImageLayout(shape, column_major=False))
     with pytest.raises(ConfigError, match="is neither one of left, right, top, bottom nor a file"):
         observed_pixels("a" * 300, 16, None)
 
@@ -261,7 +261,7 @@ def test_halves_name_what_is_observed():
         expected = np.zeros((8, 8), bool)
         expected[where] = True
         np.testing.assert_array_equal(observed_pixels(name, 64, DIGITS), expected.ravel())
-    upright = observed_pixels("top", 6, Layout((3, 2), column_major=True))
+    upright = observed_pixels("top", 6, ImageLayout((3, 2), column_major=True))
     np.testing.assert_array_equal(upright, [1, 0, 0, 1, 0, 0])
     with pytest.raises(ConfigError, match="mask=top needs image data; give a file of 6 bits"):
         observed_pixels("top", 6, None)

@@ -9,11 +9,11 @@ from bihm.kernels.numerics import on_device
 from bihm.types import Array, Float
 
 
-class Given(nnx.Param):
+class Untrained(nnx.Param):
     """Numbers of a machine that no gradient moves."""
 
 
-class Order(Given):
+class Order(Untrained):
     """Which unit is drawn first, second, ...; None in a layer stands for 0, 1, 2, ...
 
     It is part of the parameters, in float32, because it must be wherever the weights are: in every
@@ -64,7 +64,7 @@ def in_place(x: Float[Array, " units *rest"], order: Order | None) -> Float[Arra
 
 def free_numbers(variable: nnx.Variable) -> int:
     """How many numbers of a parameter training can move."""
-    if isinstance(variable, Given):
+    if isinstance(variable, Untrained):
         return 0
     if isinstance(variable, LowerTriangular):
         n = variable.shape[0]

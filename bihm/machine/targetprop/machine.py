@@ -20,7 +20,7 @@ from bihm.kernels.numerics import on_device
 from bihm.kernels.products import affine, affine_of_bits
 from bihm.kernels.spread import own_draw
 from bihm.machine.layers.conditional import Init, initial_weights
-from bihm.machine.layers.order import Given
+from bihm.machine.layers.order import Untrained
 from bihm.machine.machine import Params, Structure, merge
 from bihm.types import Array, Float, PRNGKey
 
@@ -92,8 +92,8 @@ class TargetPropMachine(nnx.Module):
         up = [Map(rng, widths[i - 1], widths[i], units[i], weights) for i in pairs]
         down = [Map(rng, widths[i], widths[i - 1], units[i - 1], weights) for i in pairs]
         self.f, self.g = nnx.List(up), nnx.List(down)
-        self.top_mean = Given(on_device(np.full(sizes[-1], 0.5)))
-        self.top_variance = Given(on_device(np.ones(sizes[-1])))
+        self.top_mean = Untrained(on_device(np.full(sizes[-1], 0.5)))
+        self.top_variance = Untrained(on_device(np.ones(sizes[-1])))
 
 
 def paper_units(layers: int) -> list[str]:

@@ -9,7 +9,7 @@ from flax import nnx
 
 from bihm.kernels.numerics import on_device
 from bihm.kernels.spread import own_draw
-from bihm.machine.layers.order import Given
+from bihm.machine.layers.order import Untrained
 from bihm.machine.machine import Params, Structure
 from bihm.machine.targetprop.machine import (
     Inference,
@@ -114,7 +114,7 @@ def with_top(structure: Structure, params: Params, sums: np.ndarray, rows: int) 
     """Parameters with the mean and variance of the inferred h_L that these sums over rows make."""
     machine = bind(structure, params)
     mean, square = np.asarray(sums, np.float64) / rows
-    machine.top_mean = Given(on_device(mean + 0.5))
-    machine.top_variance = Given(on_device(np.maximum(square - mean**2, 0)))
+    machine.top_mean = Untrained(on_device(mean + 0.5))
+    machine.top_variance = Untrained(on_device(np.maximum(square - mean**2, 0)))
     new: Params = nnx.split(machine, nnx.Param)[1]
     return new
