@@ -20,7 +20,7 @@ from bihm.kernels.noise import uniform
 from bihm.kernels.numerics import ess
 from bihm.machine.layers.factorised import Factorised
 from bihm.machine.machine import HelmholtzMachine
-from bihm.machine.sampling import Chain, Sequential, SweepInfo
+from bihm.machine.sampling import Chain, Sequential, SweepInfo, held, log_prob_where
 from bihm.types import Array, Bits, Float, PRNGKey
 
 
@@ -101,13 +101,10 @@ def _candidates_for_x(
     """The present x and K - 1 others that agree with it where it is observed; the density of the rest."""
     layer, now = machine.p[0], layers[0]
     noise = uniform(key, (K - 1, *now.shape))
-    held = jnp.where(now > 0, -1.0, 2.0)  # numbers that fix a unit at 1 and at 0
-    fresh = layer.sample(jnp.where(observed[None], held[None], noise), layers[1])
-    x = jnp.concatenate([now[None], fresh])
+    x = jnp.concatenate([now[None], layer.sample(held(noise, now, observed), layers[1])])
     if isinstance(layer, Factorised):
         a = layer.logits(layers[1])[None]
     else:
         assert isinstance(layer, Sequential)
         a = layer.unit_logits(x, layers[1])
-    log_units = x * a - jax.nn.softplus(a)
-    return x, jnp.sum(jnp.where(observed[None], 0, log_units), axis=-1)
+    return x, log_prob_where(~observed, x, a)

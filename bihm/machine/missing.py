@@ -149,8 +149,8 @@ def _log_weights(
     each = jax.lax.map(lambda one: first.log_prob(h_1, one), whole)
     mixture = log_mean_exp(each)
     a = bottom.logits(h_1)
-    units = jnp.where(seen[None], x[None] * a - jax.nn.softplus(a), 0)
-    log_v = (above - rest).reshape(mixture.shape) - mixture + jnp.sum(units, axis=-1)
+    log_p_seen = sampling.log_prob_where(seen[None], x[None], a)
+    log_v = (above - rest).reshape(mixture.shape) - mixture + log_p_seen
     if not inner:
         return log_v, None
     noise = uniform(x_key, a.shape)

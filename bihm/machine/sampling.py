@@ -203,6 +203,24 @@ def _move_x(
     return chain._replace(x=jnp.where(accepted[:, None], proposal, x)), accepted
 
 
+def held(
+    noise: Float[Array, "*lead visible"],
+    x: Bits[Array, "batch visible"],
+    observed: Bool[Array, "..."],
+) -> Float[Array, "*lead visible"]:
+    """Numbers with which a layer draws x again where it is observed: -1 makes a unit 1, 2 makes it 0."""
+    return jnp.where(observed, jnp.where(x > 0, -1.0, 2.0), noise)
+
+
+def log_prob_where(
+    where: Bool[Array, "..."],
+    x: Bits[Array, "*#lead visible"],
+    logits: Float[Array, "*#lead visible"],
+) -> Float[Array, "..."]:
+    """sum_i log sigma((2 x_i - 1) a_i) over some of the units alone, in nats; axes before are broadcast."""
+    return jnp.sum(jnp.where(where, x * logits - jax.nn.softplus(logits), 0), axis=-1)
+
+
 def _resample_x(
     key: PRNGKey,
     machine: HelmholtzMachine,
@@ -226,12 +244,8 @@ def _resample_x(
     draw_key, choice_key = jax.random.split(key)
     y = jnp.mean(h_1, axis=0)
     noise = uniform(draw_key, (K - 1, *chain.x.shape))
-    held = jnp.where(chain.x > 0, -1.0, 2.0)  # numbers that fix a unit at 1 and at 0
-    fresh = layer.sample(jnp.where(observed[None], held[None], noise), y)
-    x = jnp.concatenate([chain.x[None], fresh])
-    logits = layer.unit_logits(x, y)
-    log_units = x * logits - jax.nn.softplus(logits)
-    log_g = jnp.sum(jnp.where(observed[None], 0, log_units), axis=-1)
+    x = jnp.concatenate([chain.x[None], layer.sample(held(noise, chain.x, observed), y)])
+    log_g = log_prob_where(~observed, x, layer.unit_logits(x, y))
     log_w, share = -log_g, 1 / len(h_1)
     for one in h_1:  # each with all candidates for x
         log_w += share * layer.log_prob(x, one) + (1 - share) * machine.q[0].log_prob(one, x)

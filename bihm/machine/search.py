@@ -23,7 +23,7 @@ from bihm.machine.likelihood import (
     no_weights,
 )
 from bihm.machine.machine import HelmholtzMachine
-from bihm.machine.sampling import Chain, SweepInfo, run_chain
+from bihm.machine.sampling import Chain, SweepInfo, held, run_chain
 from bihm.types import Array, Bits, Float, PRNGKey
 
 EVERY = 5  # sweeps from one candidate to the next
@@ -83,9 +83,8 @@ def rounded(
     half = jnp.full(
         chain.x.shape, 0.5, jnp.float32
     )  # a unit is 1 where this is below its probability
-    held = jnp.where(chain.x > 0, -1.0, 2.0)
-    x = machine.p[0].sample(jnp.where(observed, held, half), jnp.mean(chain.h[0], axis=0))
-    return jnp.asarray(x)
+    y = jnp.mean(chain.h[0], axis=0)
+    return jnp.asarray(machine.p[0].sample(held(half, chain.x, observed), y))
 
 
 def scored(
