@@ -292,6 +292,7 @@ WRONG_CALLS = [
     (lambda m: m.complete(X, np.zeros(16)), "mask observes no pixel"),
     (lambda m: m.complete(X, np.ones(15)), "mask has shape (15,); needed are (16,) or (2, 16)"),
     (lambda m: m.complete(X, np.full(16, 2)), "mask: row 0, column 0 is 2; only 0 and 1 are bits"),
+    (lambda m: m.given(np.array(0.5), "top"), "x has shape (); needed are (rows, features)"),
     (lambda m: m.complete(X, "left", K=1), "K must be at least 2, got 1"),
     (lambda m: bihm.load("nowhere"), "nowhere: there is no such run directory or weights file"),
     (lambda m: bihm.load(paths.configs()), "is not a run directory: it has no config.yaml"),

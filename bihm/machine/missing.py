@@ -3,12 +3,13 @@
     p(seen) = sum_h p(h) prod_{i seen} p(x_i | h_1)
 
 The sum over the missing bits is exact where those of p(x | h_1) are independent. That over h is estimated
-by importance sampling: q(h | x) needs a whole row, so the proposal is a mixture over C completions of it,
+by importance sampling. q(h | x) needs a whole row, so half of the samples are from a mixture over C
+completions of it; the other half are from the prior, which reaches what no completion leads to:
 
-    h^k ~ (1/C) sum_c q(h | x^c),    v_k = p(h^k) p(seen | h^k_1) / (1/C) sum_c q(h^k | x^c),
+    g(h) = (1/2) p(h) + (1/2) (1/C) sum_c q(h | x^c),    v_k = p(h^k) p(seen | h^k_1) / g(h^k).
 
-whose mean weight is unbiased for any completions; the better they are, the less noisy. They are the ends of
-short chains on p(missing x, h | seen x). The q(h_2 .. h_L | h_1) of all C are the same.
+The mean weight is unbiased for any completions, and no weight is above 2 p(seen | h_1). The completions are
+the ends of short chains on p(missing x, h | seen x). The q(h_2 .. h_L | h_1) of all C are the same.
 
 Of BiHM's p* too: p*(seen) = sum_missing p~*(x) / Z^2, and Z cancels in
 
@@ -89,8 +90,8 @@ def seen_tile(
 ) -> Seen:
     """Estimate log p(seen part of x) of each row from K samples, rounded up to whole blocks.
 
-    A block is `block` samples from each of the completions. What stands in missing places does not matter.
-    With `inner` samples of q for each, log p~*(seen part of x) as well.
+    A block is `block` samples from each of the completions, and as many in all from the prior. What stands
+    in missing places does not matter. With `inner` samples of q for each, log p~*(seen part of x) as well.
     """
     machine = bind(structure, params)
     chain_key, sample_key = jax.random.split(key)
@@ -102,10 +103,10 @@ def seen_tile(
         return [add_weights(sums, log_w) for sums, log_w in zip(both, added, strict=True)]
 
     whole = _completions(chain_key, machine, x, seen)
-    blocks = count_blocks(K, COMPLETIONS * block)
+    blocks = count_blocks(K, 2 * COMPLETIONS * block)
     both = [no_weights(len(x))] * (2 if inner else 1)
     both = jax.lax.fori_loop(0, blocks, add_block, both)
-    p, *star = (estimates_of(sums, blocks * (COMPLETIONS * block)) for sums in both)
+    p, *star = (estimates_of(sums, blocks * (2 * COMPLETIONS * block)) for sums in both)
     if not star:
         return Seen(p.log_p, p.ess_p)
     return Seen(p.log_p, p.ess_p, star[0].log_p, star[0].ess_p)
@@ -135,22 +136,23 @@ def _log_weights(
     samples: int,
     inner: int,
 ) -> tuple[Float[Array, "all_samples rows"], Float[Array, "all_samples rows"] | None]:
-    """log v of `samples` latents from each completion, and log u from `inner` more of each."""
-    h_key, x_key, inner_key = jax.random.split(key, 3)
-    flat = whole.reshape(-1, x.shape[1])
-    h, log_q = machine.sample_q(h_key, flat, samples)
+    """log v of `samples` latents from each completion, and as many from p; log u from `inner` more."""
+    q_key, p_key, x_key, inner_key = jax.random.split(key, 4)
+    from_q, _ = machine.sample_q(q_key, whole.reshape(-1, x.shape[1]), samples)
+    _, from_p = machine.sample_p(p_key, samples * len(whole) * len(x))
+    h = [  # (all samples, rows, units)
+        jnp.concatenate([layer.reshape(-1, len(x), layer.shape[-1]) for layer in pair])
+        for pair in zip(from_q, from_p, strict=True)
+    ]
     bottom, first = machine.p[0], machine.q[0]
     assert isinstance(bottom, Factorised)
-    above = machine.log_p(flat, h) - bottom.log_prob(flat, h[0])  # log p(h)
-    rest = log_q - first.log_prob(h[0], flat)  # log q(h_2 .. h_L | h_1)
-    h_1 = h[0].reshape(
-        -1, *x.shape[:1], h[0].shape[-1]
-    )  # (samples of all completions, rows, units)
-    each = jax.lax.map(lambda one: first.log_prob(h_1, one), whole)
-    mixture = log_mean_exp(each)
-    a = bottom.logits(h_1)
-    log_p_seen = sampling.log_prob_where(seen[None], x[None], a)
-    log_v = (above - rest).reshape(mixture.shape) - mixture + log_p_seen
+    blank = jnp.zeros_like(x)  # of any x the same, to rounding
+    log_prior = machine.log_p(blank, h) - bottom.log_prob(blank, h[0])
+    rest = machine.log_q(blank, h) - first.log_prob(h[0], blank)  # log q(h_2 .. h_L | h_1)
+    mixture = log_mean_exp(jax.lax.map(lambda one: first.log_prob(h[0], one), whole)) + rest
+    log_g = jnp.logaddexp(log_prior, mixture) - jnp.log(2.0)
+    a = bottom.logits(h[0])
+    log_v = log_prior - log_g + sampling.log_prob_where(seen[None], x[None], a)
     if not inner:
         return log_v, None
     noise = uniform(x_key, a.shape)

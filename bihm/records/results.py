@@ -17,6 +17,7 @@ MANY = 0.1  # rows with a high k-hat, as a share: below it some are high by chan
 # From this ESS on the bias of log p, (1 / ESS - 1) / 2K nats to first order, is below 1 / 2K, and a high
 # k-hat more often that of weights of few different values, which look like a heavy tail.
 ENOUGH = 0.5
+FEW = 100  # samples that count: with as many the bias, 1 / 2 ESS nats to first order, is 0.005
 
 DENSITIES = ("parzen", "parzen_directed", "parzen_anchor")  # of real numbers
 # Of a split, with mean and error, in the order of a table: likelihoods of bits, then densities.
@@ -109,6 +110,7 @@ def _given_line(block: dict[str, Any]) -> str:
     seen = f"{block['seen']} seen {shown['log_p_seen']}"
     star = shown.get("log_p_star_missing")
     more = f"  log_p_star of the missing {star}" if star else ""
+    more += f"  ESS p of the seen {100 * block['ess_p_seen']:.1f} %"
     return f"given {block['mask']}:  log_p of the {of}  of the {seen}{more}"
 
 
@@ -131,7 +133,23 @@ def doubts(block: dict[str, Any]) -> list[str]:
                 f"log {model} may be understated: k-hat is above {tails.HIGH} for {100 * share:.0f} % of "
                 f"the rows; a larger K takes more of it away{more}"
             )
-    return lines
+    return lines + _doubts_of_parts(block)
+
+
+def _doubts_of_parts(block: dict[str, Any]) -> list[str]:
+    """A line where few samples count for the seen parts of rows, of whose weights no tail is looked at."""
+    if "given" in block:
+        share, also = block["given"]["ess_p_seen"], ", and that of the missing part overstated"
+    elif "missing_values" in block:
+        share, also = block["ess_p"], ""
+    else:
+        return []
+    if share * block["K"] >= FEW:
+        return []
+    return [
+        f"log p of the seen part may be understated{also}: of {block['K']} samples only "
+        f"{share * block['K']:.0f} count (ESS p); a larger K takes more of it away"
+    ]
 
 
 def _share_of_high(k_hat: Float[AnyArray, " rows"]) -> float | None:

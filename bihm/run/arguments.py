@@ -81,8 +81,9 @@ def need_likelihood(family: Family, model: str) -> None:
         raise ConfigError(f"model={model} has no likelihood of bits; bihm-eval estimates a density")
 
 
-def need_p_star(what: str, model: str) -> None:
+def need_p_star(what: str, family: Family, model: str) -> None:
     """ConfigError for what belongs to p*, where the model is none."""
+    need_likelihood(family, model)
     if not has_p_star(model):
         raise ConfigError(
             f"{what} belongs to model=bihm, whose model is p*; this run's model is {model}: see log_p"

@@ -7,7 +7,8 @@ import numpy as np
 
 from bihm import paths
 from bihm.errors import ConfigError, disk_refusals
-from bihm.machine.missing import Seen
+from bihm.machine.machine import bind
+from bihm.machine.missing import Seen, check_factorised
 from bihm.machine.rules import has_p_star
 from bihm.records.results import arrays_of, block_of, per_example_arrays
 from bihm.records.run_files import write_json
@@ -63,6 +64,8 @@ def evaluate(
         BihmError: the folder cannot be written; that is seen before the work.
     """
     asked = Extras(repeats, sandwich, given, count)
+    if given is not None:
+        check_factorised(bind(machine.structure, machine.params))
     where = rows_and_files(machine, split, dataset, out, [K], to, asked)
     if where.seen is None:
         result, arrays = _of_whole_rows(machine, where, split, K, asked, to)

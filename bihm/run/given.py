@@ -14,9 +14,9 @@ from bihm.machine.rules import has_p_star
 from bihm.records.results import pair_of
 from bihm.run.build import make_keys
 from bihm.run.splits import TILE, ZERO, each_tile, tiles_of
-from bihm.types import Float
+from bihm.types import AnyArray, Float
 
-BLOCK = 10  # samples from each completion at once
+BLOCK = 5  # samples from each completion at once, beside as many from the prior
 INNER = 5  # of q for each of them, for p~*
 
 
@@ -27,10 +27,12 @@ class Given(NamedTuple):
     what belongs to missing parts is None where each row misses others.
     """
 
-    log_p_seen: Float[np.ndarray, " rows"]  # log sum_missing p(x)
-    log_p_tilde_star_seen: Float[np.ndarray, " rows"] | None  # log sum_missing p~*(x)
-    log_p_missing: Float[np.ndarray, " rows"] | None  # log p(x) - log p(seen)
-    log_p_star_missing: Float[np.ndarray, " rows"] | None  # log p~*(x) - log p~*(seen): no Z
+    log_p_seen: Float[AnyArray, " rows"]  # log sum_missing p(x)
+    log_p_tilde_star_seen: Float[AnyArray, " rows"] | None  # log sum_missing p~*(x)
+    log_p_missing: Float[AnyArray, " rows"] | None  # log p(x) - log p(seen)
+    log_p_star_missing: Float[AnyArray, " rows"] | None  # log p~*(x) - log p~*(seen): no Z
+    ess_p_seen: Float[AnyArray, " rows"]  # of the samples for the seen parts, as fractions of K
+    ess_p_star_seen: Float[AnyArray, " rows"] | None
 
 
 def seen_estimates(
@@ -54,7 +56,7 @@ def seen_estimates(
     check_factorised(bind(structure, params))
     key = make_keys(config.seed if seed is None else seed).given
     inner = INNER if has_p_star(config.model.name) else 0
-    at_once = COMPLETIONS * max(BLOCK * (1 + inner), PROPOSALS)
+    at_once = COMPLETIONS * max(2 * BLOCK * (1 + inner), PROPOSALS)
     height = min(len(rows), max(1, TILE // at_once))
     seen = np.broadcast_to(seen, rows.shape)
 
@@ -91,8 +93,9 @@ def given_of(whole: Estimates | None, found: Seen) -> Given:
         missing = np.asarray(whole.log_p) - found.log_p
         if found.log_p_tilde_star is not None:
             star_missing = np.asarray(whole.log_p_tilde_star) - found.log_p_tilde_star
-    tilde = found.log_p_tilde_star
-    return Given(found.log_p, None if tilde is None else np.asarray(tilde), missing, star_missing)  # type: ignore[arg-type]
+    return Given(
+        found.log_p, found.log_p_tilde_star, missing, star_missing, found.ess_p, found.ess_p_star
+    )
 
 
 def given_block(found: Given, seen: np.ndarray) -> dict[str, Any]:
@@ -101,9 +104,10 @@ def given_block(found: Given, seen: np.ndarray) -> dict[str, Any]:
     Raises:
         NumbersError: an estimate is not finite.
     """
-    pairs = {
-        name: pair_of(values) for name, values in found._asdict().items() if values is not None
-    }
-    for name, pair in pairs.items():
-        check_meaning(f"the estimate of {name}", pair["mean"])
-    return {"seen": int(seen.sum()), "missing": int((~seen).sum()), **pairs}
+    block: dict[str, Any] = {"seen": int(seen.sum()), "missing": int((~seen).sum())}
+    for name, values in found._asdict().items():
+        if values is not None:
+            pair = pair_of(values)
+            check_meaning(f"the estimate of {name}", pair["mean"])
+            block[name] = pair["mean"] if name.startswith("ess") else pair
+    return block

@@ -8,7 +8,8 @@ from numpy.typing import ArrayLike
 from bihm.config import Config
 from bihm.machine.family import Report, silent
 from bihm.machine.likelihood import Estimates, LogZ
-from bihm.machine.machine import Params, Structure, count_parameters
+from bihm.machine.machine import Params, Structure, bind, count_parameters
+from bihm.machine.missing import check_factorised
 from bihm.machine.rules import has_p_star
 from bihm.run import arguments, sampler
 from bihm.run.build import fixed_rows, make_keys
@@ -117,7 +118,7 @@ class TrainedMachine:
         self, x: ArrayLike, K: int = 1000, *, seed: int | None = None, split: str = "test"
     ) -> np.ndarray:
         """log p~*(x) of every row, (rows,), nats: 2 log (1/K) sum_k sqrt(w_k); for model=bihm alone."""
-        arguments.need_p_star("log_p_tilde_star", self.config.model.name)
+        arguments.need_p_star("log_p_tilde_star", self.family, self.config.model.name)
         return np.asarray(self.estimates(x, K, seed=seed, split=split).log_p_tilde_star)
 
     def log_p_star(
@@ -132,7 +133,7 @@ class TrainedMachine:
 
     def two_log_z(self, *, seed: int | None = None, report: Report = silent) -> LogZ:
         """2 log Z of BiHM, with its standard error (nats) and the numbers of samples; estimated once."""
-        arguments.need_p_star("two_log_z", self.config.model.name)
+        arguments.need_p_star("two_log_z", self.family, self.config.model.name)
         chosen = self._seed(seed)
         if chosen not in self._log_z:
             log_z = final_log_z(self.config, make_keys(chosen), self.structure, self.params, report)
@@ -222,7 +223,10 @@ class TrainedMachine:
         what is missing, and log_p_missing is None: the numbers are those of rows that lack values.
         """
         arguments.need_likelihood(self.family, self.config.model.name)
+        check_factorised(bind(self.structure, self.params))  # before the work on whole rows
         known = arguments.numbers(x, "x")
+        if not known.ndim:
+            known = self._rows(known)  # which says what would be right
         seen = known == known if mask is None else self.observed(mask, len(known))
         rows = self._rows(known if mask is not None else np.where(seen, known, 0))
         every = None if mask is None else self.estimates(rows, K, seed=seed, split=split)

@@ -8,7 +8,7 @@ from oracle import exact, states
 from tiny_machine import tiny_machine
 
 from bihm.errors import ConfigError
-from bihm.machine.machine import split
+from bihm.machine.machine import bind, split
 from bihm.machine.missing import check_factorised, seen_tile
 
 SIGMAS, VISIBLE, TIMES = 5, 5, 400
@@ -37,6 +37,25 @@ def test_the_probability_of_what_is_seen_is_estimated_without_bias(bottom):
         error = ratio.std(axis=0, ddof=1) / np.sqrt(TIMES)
         assert (np.abs(ratio.mean(axis=0) - 1) <= SIGMAS * error + 1e-5).all()
         assert (error < 0.02).all()  # so that a wrong sum would show
+
+
+def test_a_q_that_is_certain_of_wrong_latents_costs_no_more_than_half_of_the_samples():
+    """Half of them are from p(h), so that no weight is above 2 p(seen | h_1): log p is at most that low."""
+    machine = tiny_machine(["sbn"] * 3, "sbn", visible=VISIBLE, sizes=[3, 2])
+    structure, params = split(machine)
+    for layer in params["q"].values():
+        layer["b"].set_value(jnp.full_like(layer["b"].get_value(), -6.0))
+    all_x, table = states(VISIBLE), exact(bind(structure, params))
+    seen = np.arange(VISIBLE) < 2
+    truth = [
+        np.log(np.exp(table.log_p)[(all_x == row)[:, seen].all(axis=1)].sum()) for row in all_x
+    ]
+    got = seen_tile(
+        jax.random.key(0), structure, params, jnp.asarray(all_x, jnp.float32),
+        jnp.asarray(np.tile(seen, (len(all_x), 1))), jnp.asarray(2000), block=5,
+    )  # fmt: skip
+    np.testing.assert_allclose(got.log_p, truth, atol=0.2)
+    assert (np.asarray(got.ess_p) > 0.2).all()
 
 
 @pytest.mark.parametrize("bottom", ["darn", "nade"])

@@ -170,6 +170,8 @@ def test_what_is_missing_has_a_probability_given_what_is_seen(run, tmp_path, cap
         assert found[seen]["mean"] == pytest.approx(arrays[seen].mean(), rel=1e-5)
         assert (arrays[seen] > arrays[whole]).mean() > 0.9  # fewer bits are likelier
     assert line.startswith("given left:  log_p of the 8 missing units ")
+    assert line.endswith(f"ESS p of the seen {100 * found['ess_p_seen']:.1f} %")
+    assert found["ess_p_seen"] == pytest.approx(arrays["ess_p_seen"].mean(), rel=1e-5)
     assert f"log_p_star of the missing {found['log_p_star_missing']['mean']:.3f}" in line
     machine = read_run(run)
     rows = machine.rows("test")
@@ -270,6 +272,35 @@ def test_each_question_keeps_its_own_file(run, tmp_path):
     assert files_in(tmp_path).keys() - before == {f"eval-test-K5{name}.json" for name in names}
     evaluate(read_run(run), split="test", K=5, out=str(tmp_path))  # the same numbers: its rows stay
     assert files_in(tmp_path).items() > before.items()
+
+
+def test_estimates_given_one_mask_are_not_replaced_by_those_given_another(run, tmp_path):
+    for folder, columns in (("a", 4), ("b", 8)):
+        (tmp_path / folder).mkdir()
+        np.save(tmp_path / folder / "left.npy", np.arange(16) < columns)
+    masks = ["left", *(str(tmp_path / folder / "left.npy") for folder in "ab")]
+    for mask, others in ((masks[0], masks[1:]), (masks[1], masks[::2])):
+        evaluate(read_run(run), split="test", K=5, given=mask)
+        before = files_in(run)
+        for other in others:
+            with pytest.raises(ConfigError, match="holds the estimates given another mask"):
+                evaluate(read_run(run), split="test", K=5, given=other)
+        assert files_in(run) == before
+        evaluate(read_run(run), split="test", K=5, given=mask)
+        (run / "eval-test-K5-given-left.json").unlink()
+
+
+def test_parts_of_rows_of_bits_that_depend_on_each_other_are_refused_before_the_work(tmp_path):
+    train(tiny(p__layer="darn"), tmp_path)
+    machine = read_run(tmp_path)
+    machine.estimates = None  # nobody gets there
+    calls = (
+        lambda: evaluate(machine, split="test", K=5, given="left"),
+        lambda: machine.given(machine.rows("test"), "left"),
+    )
+    for call in calls:
+        with pytest.raises(ConfigError, match="needs independent bits in p"):
+            call()
 
 
 def other_parameters(run):

@@ -135,6 +135,7 @@ def test_another_family_has_the_estimate_too(uninterrupted):
     assert machine.parzen("valid", 70) == block
     assert block["parzen_anchor"]["mean"] > block["parzen"]["mean"]  # an untrained machine's
     assert "parzen_directed" not in block
+    assert "parzen_anchor" not in machine.parzen("train", 70)  # its rows would be their own samples
 
 
 def test_its_top_has_the_moments_of_training_rows(trained):
@@ -184,6 +185,7 @@ def test_the_command_draws_rows_what_is_known_of_them_and_their_completions(trai
         (lambda m: m.posterior(m.rows()), ConfigError, "no likelihood of bits"),
         (lambda m: m.sample(3, "resample"), ConfigError, "generate, ancestral, chain"),
         (lambda m: m.sample(3, sweeps=4), ConfigError, "it belongs to chain and mask"),
+        (lambda m: m.two_log_z(), ConfigError, "model=targetprop has no likelihood of bits"),
         (lambda m: m.sample(3, K=4), ConfigError, "K has no meaning with model=targetprop"),
         (lambda m: m.complete(m.rows()[:2] * 2, "left"), DataError, "numbers from 0 to 1"),
     ],
