@@ -55,8 +55,9 @@ def density_blocks(
 ) -> dict[str, dict[str, Any]]:
     """A block of `results.json` for each split: the estimate from each source of samples, and its anchor.
 
-    The anchor is what `anchors` training rows as samples reach. Each source has a sigma of its own, chosen
-    on valid. `rows` gives those of a split, in [0, 1].
+    The anchor is what `anchors` training rows as samples reach; train has none, whose rows would be their
+    own samples. Each source has a sigma of its own, chosen on valid. `rows` gives those of a split, within
+    [0, 1].
     """
     valid, wanted = rows("valid"), {split: rows(split) for split in splits}
     blocks: dict[str, dict[str, Any]] = {
@@ -68,6 +69,8 @@ def density_blocks(
     }.items():
         sigma, _ = choose_sigma(valid, samples, report)
         for split, some in wanted.items():
+            if (name, split) == ("parzen_anchor", "train"):
+                continue
             values = parzen_log_p(some, samples, np.array([sigma]), report)[0]
             blocks[split][name] = density_block(sigma, values, len(samples))
     return blocks

@@ -12,7 +12,7 @@ from bihm.records.pictures import GAP_GREY, Picture, animation, sample_grid
 from bihm.records.run_files import place
 from bihm.run.load import read_run
 from bihm.run.masks import ImageLayout
-from bihm.run.sampler import Incomplete
+from bihm.run.sampler import Drawn, Incomplete
 from bihm.run.sampling_options import Options
 from bihm.run.trained import TrainedMachine
 
@@ -61,24 +61,35 @@ def sample(
     if settled.gif and machine.layout is None:
         raise ConfigError("gif=true needs image data")
     drawn = machine.family.draw(machine.structure, machine.params, settled, given, report)
-    x, frames = drawn.x, drawn.frames
-    arrays = {"x": x}
+    return SavedSamples(drawn.x, drawn.facts, leave_samples(path, drawn, given, machine.layout))
+
+
+def leave_samples(
+    path: Path, drawn: Drawn, given: Incomplete | None, layout: ImageLayout | None
+) -> list[Path]:
+    """Write samples, and of images a picture of them and of the chain that led there; the files written.
+
+    An animation that is there already goes with other samples than these: it no longer belongs to them.
+    """
+    arrays = {"x": drawn.x}
     if drawn.scores is not None:
         arrays["score"] = drawn.scores
     if given is not None:
         arrays |= {"data": given.rows, "observed": given.observed.astype(np.uint8)}
+    before = path.read_bytes() if path.is_file() else None
     archive.write_npz(path, arrays)
-    files = [path]
-    if machine.layout is not None:
+    files, film = [path], path.with_suffix(".gif")
+    if layout is not None:
         files.append(path.with_suffix(".png"))
         with archive.whole(files[-1]) as stream:
-            stream.write(picture_of(x, given, machine.layout).png)
-    if frames and machine.layout is not None:
-        files.append(path.with_suffix(".gif"))
-        pictures = [picture_of(frame, given, machine.layout) for frame in frames]
-        with archive.whole(files[-1]) as stream:
-            stream.write(animation(pictures))
-    return SavedSamples(x, drawn.facts, files)
+            stream.write(picture_of(drawn.x, given, layout).png)
+    if drawn.frames and layout is not None:
+        files.append(film)
+        with archive.whole(film) as stream:
+            stream.write(animation([picture_of(frame, given, layout) for frame in drawn.frames]))
+    elif before is not None and before != path.read_bytes():
+        film.unlink(missing_ok=True)
+    return files
 
 
 def rows_to_complete(
