@@ -138,7 +138,8 @@ def results(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
     Every row has the same keys: `directory`, `status` (finished, running, interrupted, failed, damaged)
     and `reason`; the configuration under its dotted names (`model.name`, `K`, `optim.lr`); the final
     numbers (`test.log_p`, `test.log_p_sem`, `test.log_p_star`, `train.seconds`), in nats per row and
-    seconds. What a run does not have is None: unfinished and damaged runs appear with their status.
+    seconds. What a run does not have is None: unfinished and damaged runs appear with their status, and a
+    finished one that goes on has no final numbers until it ends again.
 
     Raises:
         ConfigError: there is no such folder.

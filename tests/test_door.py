@@ -405,21 +405,22 @@ def test_inside_another_hydra_app_nothing_of_it_changes(tmp_path):
 def test_all_runs_below_a_folder_are_rows_for_pandas(uninterrupted, tmp_path):
     finished, results = uninterrupted
     small = ("config.yaml", "status.json", "results.json")
-    for name in ("done", "sweep/0", "no results", "bad results", "bad config", "bad status"):
+    names = ("done", "sweep/0", "no results", "goes on", "bad results", "bad config", "bad status")
+    for name in names:
         (tmp_path / name).mkdir(parents=True)
         for file in small:
             shutil.copy(finished / file, tmp_path / name / file)
     (tmp_path / "nothing").mkdir()
     (tmp_path / "no results" / "results.json").unlink()
-    (tmp_path / "no results" / "status.json").write_text('{"status": "interrupted", "reason": "x"}')
+    for name in ("no results", "goes on"):
+        stopped = '{"status": "interrupted", "reason": "x"}'
+        (tmp_path / name / "status.json").write_text(stopped)
     for file, content in zip(small, ("[", "null", '{"test": '), strict=True):
         name = f"bad {file.partition('.')[0]}"
         (tmp_path / name / file).write_text(content)
     rows = {row["directory"].removeprefix(f"{tmp_path}/"): row for row in bihm.results(tmp_path)}
     assert list(rows) == sorted(rows)
-    assert set(rows) == {
-        *("done", "sweep/0", "no results", "bad results", "bad config", "bad status"),
-    }
+    assert set(rows) == set(names)
     assert len({tuple(row) for row in rows.values()}) == 1  # the same keys in the same order
     done = rows["done"]
     assert (done["status"], done["reason"], done["model.name"]) == ("finished", "", "bihm")
@@ -431,9 +432,10 @@ def test_all_runs_below_a_folder_are_rows_for_pandas(uninterrupted, tmp_path):
     assert done["versions.jax"] == results["versions"]["jax"]
     assert not any(isinstance(value, dict) for value in done.values())
     assert rows["sweep/0"] | {"directory": done["directory"]} == done
-    part = rows["no results"]
-    assert (part["status"], part["reason"], part["seed"]) == ("interrupted", "x", 0)
-    assert part["test.log_p"] is part["train.seconds"] is None
+    for name in ("no results", "goes on"):  # results that are there are those of the end before
+        part = rows[name]
+        assert (part["status"], part["reason"], part["seed"]) == ("interrupted", "x", 0)
+        assert part["test.log_p"] is part["train.seconds"] is None
     assert rows["bad results"]["test.log_p"] is None
     assert "results.json: cannot be read" in rows["bad results"]["reason"]
     assert rows["bad config"]["K"] is None

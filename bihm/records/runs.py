@@ -62,9 +62,11 @@ def _runs(folder: Path) -> Iterator[Path]:
 def _row(directory: Path) -> dict[str, Any]:
     row: dict[str, Any] = {"directory": str(directory), "status": None, "reason": ""}
     problems = []
-    for name in ("config.yaml", "results.json", "status.json"):
+    for name in ("config.yaml", "status.json", "results.json"):
         if not os.path.lexists(directory / name):
             continue
+        if name == "results.json" and row["status"] not in (None, "finished"):
+            continue  # a run that goes on: they are those of its end before, of another state
         try:
             row |= READ[name](directory / name)
         except (

@@ -16,6 +16,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
+from jobs import is_finished
+
 from bihm.config import Config, load
 from bihm.run.build import Run, make_run
 from bihm.run.stopping import Memory, Stopping
@@ -74,7 +76,7 @@ def main() -> None:
     parser.add_argument("--every", default="null")
     words = parser.parse_args()
     paths = sorted(words.folder.rglob("metrics.jsonl"))
-    whole = [path for path in paths if (path.parent / "results.json").exists()]
+    whole = [path for path in paths if is_finished(path.parent)]
     for patience in map(int, words.patience.split(",")):
         ends: dict[tuple[str, int], list[End]] = defaultdict(list)
         for path in whole:

@@ -11,7 +11,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from jobs import seeds_error
+from jobs import is_finished, seeds_error
 
 from bihm.config import Config, flatten, load
 from bihm.records.run_files import read_json
@@ -23,6 +23,8 @@ def runs(folder: Path, split: str) -> list[tuple[dict[str, Any], dict[str, float
     """The configuration and the estimates of every finished run."""
     found = []
     for results in sorted(folder.rglob("results.json")):
+        if not is_finished(results.parent):
+            continue
         block = read_json(results)[split]
         means = {name: block[name] for name in COLUMNS if name in block}
         means = {k: v["mean"] if isinstance(v, dict) else v for k, v in means.items()}
