@@ -174,8 +174,8 @@ def _runs(text: str | None) -> list[Path]:
 
 
 def _mixture(runs: list[Path], command: Command) -> None:
+    from bihm.run.evaluate_mixture import evaluate_mixture, mixture_table
     from bihm.run.load import put_on, read_run
-    from bihm.run.mixture import evaluate_mixture, mixture_table
 
     if command.parzen or command.samples is not None:
         raise ConfigError("parzen and samples have no meaning for a mixture")

@@ -34,9 +34,8 @@ class TrainedMachine:
     structure, params    the machine for functions of `bihm.machine`, which take the two together
 
     Rows `x` are 0/1 arrays (rows, visible), of target propagation numbers in [0, 1], of any type that
-    numpy.asarray understands. Results are numpy
-    arrays; all log-probabilities are in nats, one value for each row. Every method raises BihmError, with a
-    message of one line, where what it was given makes no sense.
+    numpy.asarray understands. Results are numpy arrays; all log-probabilities are in nats, one value for each
+    row. Every method raises BihmError, with a message of one line, where what it was given makes no sense.
 
     The commands use these methods: the same rows, K and seed give the numbers of bihm-eval and the samples
     of bihm-sample, bit for bit. The random numbers of a row depend on its place among the rows given.
@@ -102,10 +101,8 @@ class TrainedMachine:
         rows = self._rows(x)
         samples = arguments.whole("K", K, 1, MOST_SAMPLES)
         key = getattr(make_keys(self._seed(seed)), arguments.check_split(split))
-        block = own_block(self.config, samples)
-        estimates = estimate_split(
-            key, self.structure, self.params, rows, samples, block=block, report=report
-        )
+        parts = (key, self.structure, self.params, rows, samples)
+        estimates = estimate_split(*parts, block=own_block(self.config, samples), report=report)
         return Estimates(*(np.asarray(values, np.float64) for values in estimates))
 
     def log_p(
@@ -225,9 +222,7 @@ class TrainedMachine:
         arguments.need_likelihood(self.family, self.config.model.name)
         check_factorised(bind(self.structure, self.params))  # before the work on whole rows
         known = arguments.numbers(x, "x")
-        if not known.ndim:
-            known = self._rows(known)  # which says what would be right
-        seen = known == known if mask is None else self.observed(mask, len(known))
+        seen = known == known if mask is None else self.observed(mask, len(np.atleast_1d(known)))
         rows = self._rows(known if mask is not None else np.where(seen, known, 0))
         every = None if mask is None else self.estimates(rows, K, seed=seed, split=split)
         samples = arguments.whole("K", K, 1, MOST_SAMPLES)

@@ -12,8 +12,10 @@ from tiny_machine import VISIBLE, tiny_machine
 
 import bihm
 from bihm.cli import evaluate
+from bihm.machine.likelihood import Estimates
 from bihm.machine.machine import split
-from bihm.run.mixture import Mixture, fit_weights, mix, mixture_block, mixture_table
+from bihm.run.evaluate_mixture import mixture_block, mixture_doubts, mixture_table
+from bihm.run.mixture import Mixture, fit_weights, mix
 from bihm.run.train import train
 from bihm.run.trained import TrainedMachine
 
@@ -85,10 +87,27 @@ def command(shell):
 
 @pytest.mark.long
 def test_of_one_row_no_error_is_known_and_large_numbers_stay_narrow():
-    block = mixture_block(np.array([0.5, 0.5]), np.array([[-3.0], [-2e6]]), K)
+    each = [Estimates(*np.full((4, 1), log_p)) for log_p in (-3.0, -2e6)]
+    block = mixture_block(np.array([0.5, 0.5]), each, K)
     lines = mixture_table("test", ["a", "b"], block)
     assert lines[1:] == ["  0.500 of a:  log_p -3.000 +- ?", "  0.500 of b:  log_p -2.000e+06 +- ?"]
     assert lines[0].endswith("log_p -3.693 +- ?")
+
+
+def test_doubts_of_its_machines_are_said_of_a_mixture():
+    """As of each machine: where many rows have heavy tails, and few samples count."""
+    tails = [(0.9, 0.3), (0.9, 0.6), (0.1, 0.3)]  # k-hat and ESS: the first alone is doubtful
+    each = [
+        Estimates(
+            *np.full((2, 20), -3.0), np.full(20, ess), np.ones(20), np.full(20, k), np.ones(20)
+        )
+        for k, ess in tails
+    ]
+    (line,) = mixture_doubts(mixture_block(np.full(3, 1 / 3), each, K))
+    assert line.startswith(
+        "log p of 1 of the 3 machines may be understated: k-hat is above 0.7 for up to 100 % of the rows;"
+    )
+    assert mixture_doubts(mixture_block(np.full(2, 0.5), each[1:], K)) == []
 
 
 def test_the_command_evaluates_a_mixture(command, runs, tmp_path):
