@@ -123,6 +123,12 @@ def _number_rows(rows: list[list[bytes]]) -> bool:
     return whole and len(rows) > 2 and len(rows[0]) > 1 and len(set(first)) == len(first)
 
 
+def _repeat_a_bit(rows: list[list[bytes]]) -> bool:
+    """Whether a 0 or a 1 stands several times in the first column, as in one of bits and not of names."""
+    first = [row[0] for row in rows]
+    return max(first.count(b"0"), first.count(b"1")) > 1
+
+
 def _bare(line: bytes, separator: bytes) -> set[bool]:
     """How the digits 0 and 1 of a line are written: in quotes, without, or both."""
     fields = line.split(None if separator == BLANK else separator)
@@ -137,7 +143,8 @@ def _names(lines: list[Line], rows: list[list[bytes]], separator: bytes) -> dict
         return {"header": True, "row_names": True}  # R's write.table
     if n != width:
         return {}
-    if n > 1 and not first[0] and (_are_names(first[1:]) or _are_counted(first[1:])):
+    counted = _are_counted(first[1:]) and not _repeat_a_bit(rest)
+    if n > 1 and not first[0] and (_are_names(first[1:]) or counted):
         return {"header": True, "row_names": True}  # pandas, and R's write.csv
     if _are_names(first) or (is_name(first[0]) and _are_counted(first[1:])):
         numbered = _number_rows(rest)

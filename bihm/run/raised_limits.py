@@ -1,7 +1,8 @@
 """A run that is given more epochs, patience or time than it had: where that is exact, and where not.
 
-Exact is what ends as a run would have that had the new limits from its first step: bit for bit, where the
-old end was one of the moments at which that run evaluates.
+Exact is what goes through the steps of a run that had the new limits from its first one: bit for bit. How
+often a run evaluates may follow from its limits (`eval.every=null`); one that goes on keeps its period. So
+its best state and its end are those of the other run where both evaluate at the same moments.
 """
 
 import contextlib

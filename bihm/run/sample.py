@@ -99,7 +99,9 @@ def rows_to_complete(
     observed = machine.observed(mask, options.n)
     rows = machine.rows(split)
     if options.n > len(rows):
-        raise ConfigError(f"n={options.n} but {split} has {len(rows)} rows")
+        raise ConfigError(
+            f"n={options.n} but {split} has {len(rows)} rows: n={len(rows)} takes all"
+        )
     chosen = np.random.default_rng(options.seed).permutation(len(rows))[: options.n]
     return Incomplete(rows[chosen], observed)
 

@@ -16,6 +16,9 @@ from bihm.run.build import Run, phases
 
 # The plateau is about the score of independent bits: from twice as bad to clearly better.
 TOP, BOTTOM = 0.99, 2.0
+LITTLE = (
+    -0.1
+)  # nats a row: above it there is next to nothing to learn, as of columns that hardly change
 
 log = logging.getLogger("bihm")
 
@@ -70,9 +73,14 @@ class Stopping(NamedTuple):
         epoch, first_epoch = step // self.steps_per_epoch, memory.phase_step // self.steps_per_epoch
         return epoch - max(memory.best_epoch, first_epoch) >= patience
 
+    @property
+    def top(self) -> float:
+        """Above this a score is no longer that of independent bits."""
+        return min(TOP * self.independent, LITTLE)
+
     def on_plateau(self, score: float) -> bool:
         """Whether a score is about that of independent bits."""
-        return BOTTOM * self.independent <= score <= TOP * self.independent
+        return BOTTOM * self.independent <= score <= self.top
 
     def may_go_on(self, memory: Memory, step: int) -> bool:
         """Whether what ended a run, when it was saved, has been raised since."""
@@ -93,7 +101,7 @@ class Stopping(NamedTuple):
             NumbersError: its best score is that of broken weights.
         """
         best = memory.best_score
-        if best is None or best > TOP * self.independent:
+        if best is None or best > self.top:
             return
         if best < self.broken:
             raise NumbersError(

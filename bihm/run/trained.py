@@ -34,8 +34,8 @@ class TrainedMachine:
     structure, params    the machine for functions of `bihm.machine`, which take the two together
 
     Rows `x` are 0/1 arrays (rows, visible), of target propagation numbers in [0, 1], of any type that
-    numpy.asarray understands. Results are numpy arrays; all log-probabilities are in nats, one value for each
-    row. Every method raises BihmError, with a message of one line, where what it was given makes no sense.
+    numpy.asarray understands. Results are numpy arrays; log-probabilities are in nats, one value a row.
+    Every method raises BihmError, with a message of one line, where what it was given makes no sense.
 
     The commands use these methods: the same rows, K and seed give the numbers of bihm-eval and the samples
     of bihm-sample, bit for bit. The random numbers of a row depend on its place among the rows given.

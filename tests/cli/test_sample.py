@@ -149,7 +149,7 @@ MISTAKES = [
     (["split=test"], 2, "split has no meaning without mask"),
     (["seed=-1"], 2, "seed must lie in 0 .. 2**32 - 1, got -1"),
     (["mask=lfet"], 2, "mask=lfet is neither one of left, right, top, bottom nor a file"),
-    (["mask=left", "n=1000000"], 2, "n=1000000 but test has"),
+    (["mask=left", "n=1000000"], 2, "n=1000000 but test has 80 rows: n=80 takes all"),
     (["mask=left", "n=1000000", "split=valid"], 2, "n=1000000 but valid has"),
 ]
 

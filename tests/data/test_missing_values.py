@@ -15,6 +15,7 @@ TABLES = {
     "nothing.csv": ("1,,0\n,1,\n0,0,1\n", [[1, M, 0], [M, 1, M], [0, 0, 1]]),
     "named.csv": ('"a","b","c"\n1,"",0\n"NA",1,1\n', [[1, M, 0], [M, 1, 1]]),
     "numbered.csv": (",a,b\n0,1,\n1,,0\n2,1,1\n", [[1, M], [M, 0], [1, 1]]),
+    "like_pandas.csv": (",0,1\n1,1,0\n0,,1\n1,0,1\n", [[M, 0, 1], [1, 1, 0], [0, M, 1], [1, 0, 1]]),
     "ends.tsv": ("1\t0\t\n0\t1\t1\n1\t\t\n", [[1, 0, M], [0, 1, 1], [1, M, M]]),
     "always.tsv": ("1\t1\t0\t\n0\t?\t1\t\n", [[1, 1, 0], [0, M, 1]]),  # each line ends so
     "semicolons.txt": ("1;;0\n0;1;null\n", [[1, M, 0], [0, 1, M]]),

@@ -96,6 +96,7 @@ READ = {
     "pandas a column": (pandas(ONE_COLUMN, header=["0"], index=range(4)), ONE_COLUMN),
     "pandas a column bare, index": (pandas(ONE_COLUMN, index=range(4)), ONE_COLUMN),
     "a column": ("1\n0\n1\n", [[1], [0], [1]]),
+    "pandas two rows": (pandas(X[:2], header=NUMBERS, index=range(2)), X[:2]),
     "names with separators": ('"a;b","c, d","e\tf"\n0,1,1\n1,0,1\n', X[:2]),
     "names with blanks": ("my a,my b,my c\n0,1,1\n1,0,1\n", X[:2]),
     "names in other letters": ("größe,длина,長さ\n0,1,1\n1,0,1\n", X[:2]),

@@ -61,6 +61,17 @@ def test_a_phase_waits_from_its_own_beginning():
     assert limits.out_of_patience(memory, 70 + 3 * 7)
 
 
+def test_columns_that_hardly_change_are_no_plateau_and_no_advice_is_given(caplog):
+    """Independent bits have learnt them, and a run that is as good has no more to learn."""
+    few = stopping(2, independent=-0.005)
+    assert not few.on_plateau(-0.009)
+    assert few.out_of_patience(Memory(best_score=-0.009, best_epoch=1), 7 * 3)
+    few.check_end(Memory(best_score=-0.009))
+    assert caplog.records == []
+    few.check_end(Memory(best_score=-3.0))
+    assert "far below that of independent bits" in caplog.text
+
+
 def test_independent_bits_have_the_likelihood_that_they_have():
     rng = np.random.default_rng(0)
     rows, mean = rng.integers(0, 2, (50, 9)), rng.uniform(0.1, 0.9, 9)
