@@ -26,7 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bihm.cli import held_runs, together
 from bihm.cli.job_config import job_config
-from bihm.cli.sweep import Folders, same_folder
+from bihm.cli.sweep import Folders, hold, same_folder
 from bihm.config import Config
 from bihm.errors import BihmError, ConfigError
 from bihm.records.run_files import read_json
@@ -195,7 +195,12 @@ class Remaining(Launcher):
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        """Launch what is left; results come in the order of the jobs."""
+        """Launch what is left; results come in the order of the jobs.
+
+        Raises:
+            ConfigError: another command makes this sweep at present.
+        """
+        hold()
         done: dict[int, JobReturn] = {}
         rest: list[Sequence[str]] = []
         for i, words in enumerate(job_overrides):

@@ -1,11 +1,12 @@
 """The end of a multirun: which jobs failed and why, and a small table of the others."""
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import IO, Any, ClassVar
 
 from hydra.conf import HydraConf
 from hydra.core.config_store import ConfigStore
@@ -13,10 +14,10 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from bihm.cli import sweep_table
-from bihm.errors import BihmError, Interrupted
+from bihm.errors import BihmError, ConfigError, Interrupted
 from bihm.records.run_files import read_json, write_json
 
-JOBS = ".jobs"  # in a sweep's folder while it lasts
+JOBS, LOCK = ".jobs", ".jobs.lock"  # in a sweep's folder while it lasts
 
 
 class Folders(Callback):
@@ -25,6 +26,7 @@ class Folders(Callback):
     sweep: Path | None = None
     key = ""  # what chose the folder, once it is known
     new: tuple[Path, ...] = ()  # innermost first
+    held: IO[bytes] | None = None  # the lock of the sweep, once this command has it
     words: ClassVar[set[tuple[str, ...]]] = set()  # of each job
     order: ClassVar[list[Path]] = []  # the jobs' folders, as far as they are known
     left: ClassVar[list[Path]] = []  # of those, what had finished before
@@ -41,7 +43,11 @@ class Folders(Callback):
             Path(os.path.abspath(config.hydra.sweep.dir)),
         )
         Folders.new = _missing(Folders.sweep / "multirun.yaml")
-        shutil.rmtree(Folders.sweep / JOBS, ignore_errors=True)
+        if Folders.sweep.is_dir():
+            with contextlib.suppress(
+                ConfigError, OSError
+            ):  # no hook may refuse: `launch` asks again
+                hold()
 
 
 HOOKS = {"folders": {"_target_": f"{Folders.__module__}.{Folders.__qualname__}"}}
@@ -49,9 +55,37 @@ HOOKS = {"folders": {"_target_": f"{Folders.__module__}.{Folders.__qualname__}"}
 
 def register() -> None:
     """Add the hooks to Hydra's configuration, from code: no YAML of ours has a `_target_`."""
-    Folders.sweep, Folders.key, Folders.new = None, "", ()
+    Folders.sweep, Folders.key, Folders.new, Folders.held = None, "", (), None
     Folders.words, Folders.order, Folders.left = set(), [], []
     ConfigStore.instance().store("sweep", HOOKS, group="hydra/callbacks")
+
+
+def hold() -> None:
+    """Keep a sweep's folder for this command, until it has reported; notes that one left which died go.
+
+    Raises:
+        ConfigError: another command makes this sweep at present.
+    """
+    if Folders.sweep is None or Folders.held is not None:
+        return
+    file = (Folders.sweep / LOCK).open("wb")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise ConfigError(
+            f"another command makes the sweep in {Folders.sweep}; let it end, or choose another "
+            f"{Folders.key}"
+        ) from error
+    Folders.held = file
+    shutil.rmtree(Folders.sweep / JOBS, ignore_errors=True)
+
+
+def _release(folder: Path, held: IO[bytes]) -> None:
+    shutil.rmtree(folder / JOBS, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        (folder / LOCK).unlink()
+    held.close()
 
 
 def _missing(path: Path) -> tuple[Path, ...]:
@@ -114,16 +148,17 @@ def _jobs(hydra_config: HydraConf | DictConfig) -> Path:
 
 def has_begun() -> bool:
     """Whether a job of the sweep has started, in this process or another."""
-    return Folders.sweep is not None and any((Folders.sweep / JOBS).glob("*.json"))
+    folder = Folders.sweep
+    return folder is not None and Folders.held is not None and any((folder / JOBS).glob("*.json"))
 
 
 def report_sweep() -> list[str]:
     """Print what became of a multirun's jobs; the reasons of those that have not finished."""
-    folder = Folders.sweep
-    if folder is None:
+    folder, held = Folders.sweep, Folders.held
+    if folder is None or held is None:
         return []
     jobs = _outcomes(folder)
-    shutil.rmtree(folder / JOBS, ignore_errors=True)
+    _release(folder, held)
     if not jobs:  # the first one's words were wrong already
         remove_unused()
         return []

@@ -1,6 +1,7 @@
 """A sweep's command given again: what has finished is left; the rest runs, each job in its folder."""
 
 import copy
+import fcntl
 import os
 from itertools import product
 from pathlib import Path
@@ -284,6 +285,25 @@ def test_a_command_given_again_tells_of_all_its_jobs(command_line):
     assert command_line("K=3,2") == (0, [report[0].replace("of 3 jobs", "of 2 jobs"), *report[1:4]])
     assert sorted(os.listdir("all")) == ["0-K=2", "0-K=3", "1-K=4", "multirun.yaml"]
     assert not Path("all/.jobs").exists()
+
+
+def test_a_sweep_that_another_command_makes_is_refused_and_left_alone(command_line):
+    assert command_line("K=2,3")[0] == 0
+    assert not Path("all/.jobs.lock").exists()
+    Path("all/.jobs").mkdir()
+    Path("all/.jobs/0.json").write_text("{}")
+    with Path("all/.jobs.lock").open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        code, out, err, _ = attempt(
+            ["bihm-train", "-m", "dataset=bars", "hydra.sweep.dir=all", "K=2,5"]
+        )
+        assert (code, out) == (2, "")
+        assert err.startswith(
+            f"bihm-train: another command makes the sweep in {os.path.abspath('all')};"
+        )
+        assert err.endswith("or choose another hydra.sweep.dir\n")
+        assert Path("all/.jobs/0.json").read_text() == "{}"
+    assert command_line("K=2,5")[0] == 0  # the lock goes with the process that had it
 
 
 @pytest.mark.long
