@@ -6,7 +6,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,8 @@ def write_bytes(path: Path, content: bytes) -> None:
             temporary.write_bytes(content)
             os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # of a place that refused the file, too: that has been said
+            temporary.unlink()
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -14,6 +14,7 @@ from small_run import EACH_EPOCH, assert_same_state, metrics, numbers, saved, ti
 
 from bihm.errors import BihmError
 from bihm.records.checkpoint import Checkpoint, Checkpoints
+from bihm.records.run_files import write_bytes
 from bihm.run.build import saved_like
 from bihm.run.train import train
 
@@ -167,3 +168,10 @@ def test_the_command_line_says_it_in_one_line(disk):
     done = start()
     assert (done.returncode, done.stderr) == (0, "")
     assert "going on from the checkpoint of step" in done.stdout
+
+
+def test_a_refused_file_is_named_and_not_the_one_that_was_to_become_it(tmp_path):
+    (tmp_path / "a file").touch()
+    with pytest.raises(OSError, match="Not a directory") as caught:
+        write_bytes(tmp_path / "a file" / "x.json", b"{}")
+    assert caught.value.filename == str(tmp_path / "a file" / "x.json")
