@@ -166,10 +166,10 @@ def file_of(
             raise ConfigError(
                 f"{path} holds the estimates of {there['dataset']}; move it away first"
             )
-        before = there.get("given", {}).get("mask")
-        if before != mask:
+        given = there.get("given")
+        if isinstance(given, dict) and given.get("mask") != mask:
             raise ConfigError(
-                f"{path} holds the estimates given another mask, {before}; move it away first"
+                f"{path} holds the estimates given another mask, {given.get('mask')}; move it away first"
             )
         known = parameters_of(machine)
         if path != default and there.get("parameters", known) != known:
