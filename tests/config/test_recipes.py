@@ -44,6 +44,7 @@ SAMPLES = {
     "bihm_shallow_dna": 5,
     "bihm_ocr_letters": 100,
     "bihm_mushrooms": 30,
+    "bihm_binarized_mnist_long": 30,
     "bihm_nips": 100,
     "bihm_darn_q_nips": 100,
 }
