@@ -44,9 +44,8 @@ class Folders(Callback):
         )
         Folders.new = _missing(Folders.sweep / "multirun.yaml")
         if Folders.sweep.is_dir():
-            with contextlib.suppress(
-                ConfigError, OSError
-            ):  # no hook may refuse: `launch` asks again
+            # Hydra lets no hook refuse: `launch` asks again.
+            with contextlib.suppress(ConfigError, OSError):
                 hold()
 
 
