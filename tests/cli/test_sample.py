@@ -115,6 +115,13 @@ def test_an_animation_shows_the_chains_from_their_start_to_the_same_end(run, bar
     assert (first != last).any()
 
 
+def test_an_animation_stays_beside_the_same_samples_and_goes_with_others(run, bars):
+    words, gif = [f"run={bars}", "n=4", "method=chain", "sweeps=3"], bars / "samples-chain.gif"
+    for more, stays in ((["gif=true"], True), ([], True), (["seed=1"], False)):
+        assert run(*words, *more)[0] == 0
+        assert gif.exists() == stays
+
+
 def test_samples_are_those_of_the_best_state_and_need_no_data(run, bars, monkeypatch):
     def only_the_best(*arguments):
         return read_checkpoint(*arguments)._replace(latest=None)
