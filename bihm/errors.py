@@ -17,6 +17,7 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
+CTRL_C = 130  # the exit code of a command that it ends, as a shell reports SIGINT
 LESS_MEMORY = "lower K or batch_size"  # advice to whom memory is lacking in training
 
 

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 
-INTERRUPTED = 130  # as in exit_codes, whose import takes its time
+INTERRUPTED = 130  # errors.CTRL_C
 
 
 def _command(program: str) -> Callable[[], None]:

@@ -7,11 +7,11 @@ import sys
 import traceback
 from collections.abc import Iterator
 
-from bihm.errors import as_bihm_error
+from bihm.errors import CTRL_C, as_bihm_error
 
 TRACEBACK = "BIHM_TRACEBACK"  # set to anything but 0: show where an error came from
 HINT = f"{TRACEBACK}=1 shows the traceback"
-INTERRUPTED, NOBODY_READS = 130, 141  # as a shell reports SIGINT and SIGPIPE
+NOBODY_READS = 141  # as a shell reports SIGPIPE
 
 
 @contextlib.contextmanager
@@ -51,7 +51,7 @@ def tell(program: str, error: BaseException, advice: str = "") -> int:
             sys.stderr.write("".join(traceback.format_exception(error)))
         sys.stderr.write(f"{program}: {'interrupted' if failure is None else failure}\n")
         sys.stderr.flush()
-    return INTERRUPTED if failure is None else failure.exit_code
+    return CTRL_C if failure is None else failure.exit_code
 
 
 def _nobody_reads() -> bool:

@@ -11,7 +11,7 @@ import re
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -20,6 +20,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from bihm.config import DistributedConfig
 from bihm.config.processes import find_place
 from bihm.errors import (
+    CTRL_C,
     LESS_MEMORY,
     BihmError,
     ConfigError,
@@ -33,6 +34,7 @@ HEARTBEAT_SECONDS = 30  # without one a process counts as dead, and the others e
 MEETING_SECONDS = 300  # until all have started: the nodes of a cluster are not equally fast
 PARTING_SECONDS = 30  # until all have ended
 DAY_MS = 86_400_000
+AT_ONCE = "by the keyboard, at once"  # the second Ctrl-C
 LOST = "another process of this run has ended; the same command goes on from the last checkpoint"
 # The words of gloo, NCCL and jax's coordination service for a process that is no longer there.
 _GONE = re.compile("gloo|nccl|coordination|heartbeat|socket closed|connection", re.IGNORECASE)
@@ -124,14 +126,28 @@ def in_step(say: Callable[[str, str], None]) -> Iterator[None]:
     except BaseException as error:
         if not _joined:
             raise
-        with suppress(OSError):
-            if _GONE.search(str(error)) and not isinstance(error, BihmError | OSError):
-                say("interrupted", LOST)
-            else:
-                failure = as_bihm_error(error, LESS_MEMORY)
-                say("failed", failure.reason)
-                leave_at_once(str(failure), failure.exit_code)
-        leave_at_once()
+        end = _end_of(error)
+        with suppress(OSError):  # the full disk that it may be about
+            say(end.status, end.reason)
+        leave_at_once(end.line, end.code)
+
+
+class _End(NamedTuple):
+    """How a process ends alone: what its run directory and its last line say, and its exit code."""
+
+    status: str
+    reason: str
+    line: str
+    code: int
+
+
+def _end_of(error: BaseException) -> _End:
+    if isinstance(error, KeyboardInterrupt):
+        return _End("interrupted", AT_ONCE, f"interrupted {AT_ONCE}", CTRL_C)
+    if _GONE.search(str(error)) and not isinstance(error, BihmError | OSError):
+        return _End("interrupted", LOST, LOST, Interrupted.exit_code)
+    failure = as_bihm_error(error, LESS_MEMORY)
+    return _End("failed", failure.reason, str(failure), failure.exit_code)
 
 
 def are_several() -> bool:

@@ -30,7 +30,7 @@ from bihm.run.build import Run, first_state, make_run, phases
 from bihm.run.follow import follow, same_work
 from bihm.run.loop import TrainingLoop
 from bihm.run.own_rows import hold_to_its_rows
-from bihm.run.processes import are_several, from_first, in_step, is_first, told_to_others
+from bihm.run.processes import AT_ONCE, are_several, from_first, in_step, is_first, told_to_others
 from bihm.run.raised_limits import changed_limits, check_exact, is_longer
 from bihm.run.same_run import check_claim, finished_results
 from bihm.run.start import hold_to_its_start, start_from
@@ -73,7 +73,7 @@ def train(config: Config, directory: Path, interactive: bool = False) -> dict[st
         try:
             results = _train(run, directory, interactive, stop)
         except (Interrupted, KeyboardInterrupt) as error:
-            write_status(directory, "interrupted", str(error) or "by the keyboard, at once")
+            write_status(directory, "interrupted", str(error) or AT_ONCE)
             raise
         except BaseException as error:
             failure = as_bihm_error(error, LESS_MEMORY)

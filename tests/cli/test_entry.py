@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bihm.cli import entry, exit_codes
+from bihm import errors
+from bihm.cli import entry
 
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
@@ -21,7 +22,7 @@ def test_every_script_has_an_entry_and_every_entry_a_command():
         assert scripts[program] == f"bihm.cli.entry:{module}"
         assert callable(getattr(entry, module))
         assert program == importlib.import_module(f"bihm.cli.{module}").PROGRAM
-    assert entry.INTERRUPTED == exit_codes.INTERRUPTED
+    assert entry.INTERRUPTED == errors.CTRL_C
 
 
 @pytest.mark.parametrize("program", ["bihm-train", "bihm-data"])
