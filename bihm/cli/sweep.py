@@ -1,7 +1,6 @@
 """The end of a multirun: which jobs failed and why, and a small table of the others."""
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import shutil
@@ -15,6 +14,7 @@ from omegaconf import DictConfig
 
 from bihm.cli import sweep_table
 from bihm.errors import BihmError, ConfigError, Interrupted
+from bihm.records import locks
 from bihm.records.run_files import read_json, write_json
 
 JOBS, LOCK = ".jobs", ".jobs.lock"  # in a sweep's folder while it lasts
@@ -67,16 +67,11 @@ def hold() -> None:
     """
     if Folders.sweep is None or Folders.held is not None:
         return
-    file = (Folders.sweep / LOCK).open("wb")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.close()
-        raise ConfigError(
-            f"another command makes the sweep in {Folders.sweep}; let it end, or choose another "
-            f"{Folders.key}"
-        ) from error
-    Folders.held = file
+    Folders.held = locks.hold(
+        Folders.sweep / LOCK,
+        f"another command makes the sweep in {Folders.sweep}; let it end, or choose another "
+        f"{Folders.key}",
+    )
     shutil.rmtree(Folders.sweep / JOBS, ignore_errors=True)
 
 

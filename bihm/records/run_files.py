@@ -1,12 +1,11 @@
 """The small files of a run directory, each replaced whole or not at all."""
 
-import fcntl
 import json
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -123,21 +122,6 @@ def _check_free(path: Path, reads: Sequence[str]) -> None:
 def _same(one: Path | str, other: Path | str) -> bool:
     """Whether both are there and are one file or folder."""
     return os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other)
-
-
-@contextmanager
-def lock(directory: Path) -> Iterator[None]:
-    """Keep the run directory for this process; the lock goes with the process, however it ends.
-
-    Raises:
-        ConfigError: another process has it.
-    """
-    with (directory / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ConfigError(f"{directory} is in use by another process") from error
-        yield
 
 
 def require_run(

@@ -22,10 +22,11 @@ from bihm.machine.machine import count_parameters
 from bihm.machine.training_step import TrainState, evaluated_params
 from bihm.records.checkpoint import Checkpoint, Checkpoints
 from bihm.records.computed_on import note_place
+from bihm.records.locks import lock
 from bihm.records.logbook import Logbook
 from bihm.records.progress import progress
 from bihm.records.results import ESTIMATES, doubts, summary, versions
-from bihm.records.run_files import lock, write_json, write_status, write_text
+from bihm.records.run_files import write_json, write_status, write_text
 from bihm.run.build import Run, first_state, make_run, phases
 from bihm.run.follow import follow, same_work
 from bihm.run.loop import TrainingLoop

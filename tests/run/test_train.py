@@ -361,7 +361,7 @@ def test_a_finished_run_stays_as_it_is(finished, tmp_path):
 
 
 def test_two_runs_cannot_share_a_directory(tmp_path):
-    from bihm.records.run_files import lock
+    from bihm.records.locks import lock
 
     (tmp_path / "run").mkdir()
     with (
