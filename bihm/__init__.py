@@ -87,7 +87,7 @@ def mixture(*paths: str | os.PathLike[str]) -> "Mixture":
         model = bihm.mixture("outputs/a", "outputs/b")
         model.log_p(model.machines[0].rows("test"), K=1000).mean(), model.weights
 
-    The weights are fitted on valid by EM; the numbers are those of `bihm-eval run=A,B`.
+    The weights are fitted on valid by EM; the numbers are those of `bihm-eval run=A,B` with the same K.
 
     Raises:
         ConfigError: a path is neither run nor weights file, one is given twice, or their data differ.

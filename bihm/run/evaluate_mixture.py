@@ -67,7 +67,7 @@ def evaluate_mixture(
             not as many rows as asked for.
         DataError: data missing or damaged.
     """
-    mixture = Mixture(machines, K)
+    mixture = Mixture(machines)
     identity, found = find_dataset(machines[0], dataset)
     about = tell_of_rows(identity, found, split, to)
     drawn = draw_rows(fixed_rows(machines[0].family, found, split), count, split, to)

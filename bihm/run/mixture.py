@@ -25,29 +25,34 @@ class Mixture:
         log p(x) = log sum_m w_m p_m(x)
 
     machines   the trained machines
-    weights    w_m, (machines,): they sum to one, and are fitted on the valid rows by EM on first use
+    weights    w_m, (machines,), of 1000 samples: they sum to one; `weights_at(K)` those of others
+
+    Weights are fitted on the valid rows by EM, on first use, with the K of the estimates that they mix.
 
     p_m(x) is the importance estimate of machine m from its own seed, so the sum is one of unbiased
     estimates, and log p(x) in the mean a lower bound, as for one machine. Every machine, BiHM's too, counts
     with its p, and keeps its numbers of bihm-eval.
     """
 
-    def __init__(self, machines: Sequence[TrainedMachine], K: int = 1000) -> None:
+    def __init__(self, machines: Sequence[TrainedMachine]) -> None:
         check_one_dataset(machines)
         self.machines = list(machines)
-        self._K = K
-        self._weights: np.ndarray | None = None
+        self._weights: dict[int, np.ndarray] = {}  # by K
 
     def __repr__(self) -> str:
         return f"<mixture of {', '.join(map(repr, self.machines))}>"
 
     @property
     def weights(self) -> np.ndarray:
-        """w_m, (machines,), float64; fitted on the valid rows of the machines' dataset, once."""
-        if self._weights is None:
+        """w_m, (machines,), float64, with 1000 samples."""
+        return self.weights_at()
+
+    def weights_at(self, K: int = 1000) -> np.ndarray:
+        """w_m, (machines,), float64, fitted on the valid rows of the machines' dataset with K samples, once."""
+        if K not in self._weights:
             rows = self.machines[0].rows("valid")
-            self._weights = fit_weights(log_p_of(self.estimates(rows, self._K, split="valid")))
-        return self._weights
+            self._weights[K] = fit_weights(log_p_of(self.estimates(rows, K, split="valid")))
+        return self._weights[K]
 
     def log_p_each(self, x: ArrayLike, K: int = 1000, *, split: str = "test") -> np.ndarray:
         """log p_m(x) of every machine and row, (machines, rows), nats."""
@@ -55,7 +60,8 @@ class Mixture:
 
     def log_p(self, x: ArrayLike, K: int = 1000, *, split: str = "test") -> np.ndarray:
         """log sum_m w_m p_m(x) of every row, (rows,), nats."""
-        return mix(self.weights, self.log_p_each(x, K, split=split))
+        each = self.log_p_each(x, K, split=split)  # which checks K and x
+        return mix(self.weights_at(K), each)
 
     def estimates(
         self, x: ArrayLike, K: int = 1000, *, split: str = "test", report: Report = silent

@@ -33,7 +33,7 @@ def trained(seed, sizes=None):
 def test_the_estimate_is_that_of_the_exact_mixture():
     (a, exact_a), (b, exact_b) = trained(0, sizes=[4, 3]), trained(1, sizes=[4, 3])
     mixture = Mixture([a, b])
-    mixture._weights = np.array([0.3, 0.7])
+    mixture._weights[K] = np.array([0.3, 0.7])
     truth = 0.3 * np.exp(exact_a) + 0.7 * np.exp(exact_b)
     np.testing.assert_allclose(
         truth.sum(), 1, rtol=1e-5
@@ -128,6 +128,9 @@ def test_the_command_evaluates_a_mixture(command, runs, tmp_path):
     np.testing.assert_allclose(arrays["log_p"], mixed, rtol=1e-10)
     assert block["log_p"]["mean"] == pytest.approx(mixed.mean(), rel=1e-12)
     assert block["log_p"]["sem"] == pytest.approx(mixed.std(ddof=1) / np.sqrt(mixed.size), rel=1e-9)
+    mixture = bihm.mixture(a, b)  # from Python, with the same K: weights of that K as well
+    np.testing.assert_array_equal(mixture.log_p(mixture.machines[0].rows(), 7), arrays["log_p"])
+    np.testing.assert_array_equal(mixture.weights_at(7), weights)
 
 
 def test_a_mixture_is_the_same_by_whatever_way_its_runs_are_named(
@@ -142,16 +145,6 @@ def test_a_mixture_is_the_same_by_whatever_way_its_runs_are_named(
     code, _, told = command(f"run={b},{a}", *words)
     assert code == 2
     assert "holds other estimates than those of this mixture" in told
-
-
-@pytest.mark.long
-def test_python_gives_the_numbers_of_the_command(command, runs, tmp_path):
-    a, b = runs
-    assert command(f"run={a},{b}", f"out={tmp_path}", "per_example=true", "K=1000")[0] == 0
-    mixture = bihm.mixture(a, b)
-    found = mixture.log_p(mixture.machines[0].rows())
-    arrays = arrays_in(tmp_path / "eval-mixture-test-K1000.npz")
-    np.testing.assert_array_equal(found, arrays["log_p"])
 
 
 def test_on_valid_it_says_that_the_weights_know_the_rows(command, runs, tmp_path):
