@@ -18,7 +18,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from bihm.errors import BihmError, DataError
+from bihm.errors import BihmError, DataError, as_bihm_error, cannot_write, writing
 
 LIMIT = 4 << 30  # bytes of uncompressed arrays in one file
 MEMBERS = 100  # arrays in one file
@@ -162,40 +162,48 @@ def read_npy(path: Path) -> np.ndarray:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it; BihmError if that is not allowed."""
-    try:
+    """Make a folder and those above it; ConfigError if that is not allowed, BihmError on a full disk."""
+    with _refusals(path):
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BihmError(f"{path}: cannot be made ({error.strerror or error})") from error
 
 
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[IO[bytes]]:
-    """A stream whose bytes get the name `path` only when the block ends well; BihmError."""
+    """A stream whose bytes get the name `path` only when the block ends well; errors as of `make_folder`."""
     make_folder(path.parent)
+    with (
+        _refusals(path),
+        tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as stream,
+    ):
+        try:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+            os.chmod(stream.name, 0o644)  # tempfile's 0600 would hide a shared cache's files
+            os.replace(stream.name, path)
+        except BaseException:
+            os.unlink(stream.name)
+            raise
+
+
+@contextlib.contextmanager
+def _refusals(path: Path) -> Iterator[None]:
+    """Tell in one line what the disk refuses of `path`, with the exit code of its cause."""
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as stream:
-            try:
-                yield stream
-                stream.flush()
-                os.fsync(stream.fileno())
-                os.chmod(stream.name, 0o644)  # tempfile's 0600 would hide a shared cache's files
-                os.replace(stream.name, path)
-            except BaseException:
-                os.unlink(stream.name)
-                raise
+        with writing(path):
+            yield
     except OSError as error:
-        raise BihmError(f"{path}: cannot be written ({error.strerror or error})") from error
+        raise cannot_write(error, "place") or as_bihm_error(error) from error
 
 
 def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write a compressed .npz that is whole or absent; BihmError if the folder refuses."""
+    """Write a compressed .npz that is whole or absent; errors as of `make_folder`."""
     with whole(path) as stream:
         np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file that is whole or absent; BihmError if the folder refuses."""
+    """Write a text file that is whole or absent; errors as of `make_folder`."""
     with whole(path) as stream:
         stream.write(text.encode())
 

@@ -16,7 +16,7 @@ from data_server import PACKED, N, Server, catalogue, offer
 
 from bihm.data import archive, fetch
 from bihm.data.catalogue import SPLITS
-from bihm.errors import BihmError, ConfigError, DataError
+from bihm.errors import ConfigError, DataError
 
 
 @pytest.fixture
@@ -221,11 +221,14 @@ def test_killed_half_way_leaves_no_file_under_its_final_name(home, server):
     assert server.requests.count("/stall/tiny.train.data") == 1
 
 
-def test_an_unwritable_cache_is_a_data_error(home, server, monkeypatch):
+def test_a_cache_that_cannot_be_made_is_a_wrong_place(home, server, monkeypatch):
     source, server.files = offer(server.base, "good")
     (home / "blocked").touch()
     monkeypatch.setenv("BIHM_CACHE", str(home / "blocked"))
-    with pytest.raises(BihmError, match="blocked/downloads/tiny: cannot be made"):
+    with pytest.raises(
+        ConfigError,
+        match=r"blocked/downloads/tiny: nothing can be written there: Not a directory; choose another",
+    ):
         fetch("tiny", catalogue(source))
 
 
