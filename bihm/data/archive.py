@@ -169,7 +169,7 @@ def make_folder(path: Path) -> None:
 
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[IO[bytes]]:
-    """A stream whose bytes get the name `path` only when the block ends well; errors as of `make_folder`."""
+    """A stream whose bytes get the name `path` when the block ends well; errors as of `make_folder`."""
     make_folder(path.parent)
     with (
         _refusals(path),

@@ -48,7 +48,7 @@ class Mixture:
         return self.weights_at()
 
     def weights_at(self, K: int = 1000) -> np.ndarray:
-        """w_m, (machines,), float64, fitted on the valid rows of the machines' dataset with K samples, once."""
+        """w_m, (machines,), float64, fitted with K samples on the valid rows of the dataset, once."""
         if K not in self._weights:
             rows = self.machines[0].rows("valid")
             self._weights[K] = fit_weights(log_p_of(self.estimates(rows, K, split="valid")))

@@ -13,9 +13,9 @@ from bihm.records import locks
 
 def test_one_has_it_and_another_is_refused_until_it_is_let_go(tmp_path):
     with locks.hold(tmp_path / ".lock", "taken"):
-        with pytest.raises(ConfigError, match="^taken$"):
+        with pytest.raises(ConfigError, match="taken"):
             locks.hold(tmp_path / ".lock", "taken")
-        with pytest.raises(ConfigError, match="^taken$"):  # the one that was refused let nothing go
+        with pytest.raises(ConfigError, match="taken"):  # the one that was refused let nothing go
             locks.hold(tmp_path / ".lock", "taken")
     locks.hold(tmp_path / ".lock", "taken").close()
 
