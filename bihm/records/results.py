@@ -68,7 +68,7 @@ def table(blocks: dict[str, dict[str, Any]]) -> list[str]:
         rows = f"{block['examples']} rows"
         if "missing_values" in block:
             rows += f" without {block['missing_values']} missing values"
-        parts = [f"{split:5s} {rows}, K={block['K']}:"]
+        parts = [f"{split:5s} {rows}, K={block.get('samples_seen', block['K'])}:"]
         stars = [name for name in ("log_p_tilde_star", "log_p_star") if name in block]
         for name in ("log_p", *stars):
             parts.append(f"{name} {plus_minus(block[name])}")
@@ -139,16 +139,18 @@ def doubts(block: dict[str, Any]) -> list[str]:
 def _doubts_of_parts(block: dict[str, Any]) -> list[str]:
     """A line where few samples count for the seen parts of rows, of whose weights no tail is looked at."""
     if "given" in block:
-        share, also = block["given"]["ess_p_seen"], ", and that of the missing part overstated"
+        part, share = block["given"], block["given"]["ess_p_seen"]
+        also = ", and that of the missing part overstated"
     elif "missing_values" in block:
-        share, also = block["ess_p"], ""
+        part, share, also = block, block["ess_p"], ""
     else:
         return []
-    if share * block["K"] >= FEW:
+    samples = part["samples_seen"]
+    if share * samples >= FEW:
         return []
     return [
-        f"log p of the seen part may be understated{also}: of {block['K']} samples only "
-        f"{share * block['K']:.0f} count (ESS p); a larger K takes more of it away"
+        f"log p of the seen part may be understated{also}: of {samples} samples only "
+        f"{share * samples:.0f} count (ESS p); a larger K takes more of it away"
     ]
 
 

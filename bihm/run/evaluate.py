@@ -23,7 +23,7 @@ from bihm.run.estimate_files import (
     rows_and_files,
     tell_of_rows,
 )
-from bihm.run.given import as_estimates, given_block, given_of, seen_estimates
+from bihm.run.given import as_estimates, given_block, given_of, samples_seen, seen_estimates
 from bihm.run.listener import NOBODY, Listener
 from bihm.run.parzen import split_density
 from bihm.run.repeats import repeat, repeats_block, spread_of_rows
@@ -92,7 +92,7 @@ def _of_whole_rows(
         arrays |= spread_of_rows(repeated)
     if seen is not None:
         found = given_of(repeated.mean, _seen_of(machine, where.rows, seen, K, to))
-        result["given"] = {"mask": asked.given, **given_block(found, seen)}
+        result["given"] = {"mask": asked.given, **given_block(found, seen, K)}
         arrays |= arrays_of(found._asdict())
     return result, arrays
 
@@ -111,7 +111,8 @@ def _of_seen(
     assert where.seen is not None
     found = as_estimates(_seen_of(machine, where.rows, where.seen, K, to))
     log_z = machine.two_log_z(report=to.report) if has_p_star(machine.config.model.name) else None
-    result = block_of(found, K, log_z) | {"missing_values": int((~where.seen).sum())}
+    result = block_of(found, K, log_z)
+    result |= {"missing_values": int((~where.seen).sum()), "samples_seen": samples_seen(K)}
     seen = where.seen.sum(axis=1, dtype=np.int32)
     return result, per_example_arrays(found, log_z) | {"seen": seen}
 

@@ -20,6 +20,12 @@ BLOCK = 5  # samples from each completion at once, beside as many from the prior
 INNER = 5  # of q for each of them, for p~*
 
 
+def samples_seen(K: int) -> int:
+    """How many samples the seen part of a row has: K, rounded up to whole blocks."""
+    whole = 2 * COMPLETIONS * BLOCK
+    return -(-K // whole) * whole
+
+
 class Given(NamedTuple):
     """Estimates for each row, (rows,), in nats, from K samples, rounded up to whole hundreds.
 
@@ -31,7 +37,7 @@ class Given(NamedTuple):
     log_p_tilde_star_seen: Float[AnyArray, " rows"] | None  # log sum_missing p~*(x)
     log_p_missing: Float[AnyArray, " rows"] | None  # log p(x) - log p(seen)
     log_p_star_missing: Float[AnyArray, " rows"] | None  # log p~*(x) - log p~*(seen): no Z
-    ess_p_seen: Float[AnyArray, " rows"]  # of the samples for the seen parts, as fractions of K
+    ess_p_seen: Float[AnyArray, " rows"]  # as fractions of the samples for the seen parts
     ess_p_star_seen: Float[AnyArray, " rows"] | None
 
 
@@ -98,13 +104,14 @@ def given_of(whole: Estimates | None, found: Seen) -> Given:
     )
 
 
-def given_block(found: Given, seen: np.ndarray) -> dict[str, Any]:
-    """What a file of estimates says of the parts under one mask, bool (visible,); nats.
+def given_block(found: Given, seen: np.ndarray, K: int) -> dict[str, Any]:
+    """What a file says of estimates of the parts under one mask, bool (visible,), with K samples; nats.
 
     Raises:
         NumbersError: an estimate is not finite.
     """
     block: dict[str, Any] = {"seen": int(seen.sum()), "missing": int((~seen).sum())}
+    block["samples_seen"] = samples_seen(K)
     for name, values in found._asdict().items():
         if values is not None:
             pair = pair_of(values)

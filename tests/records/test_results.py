@@ -94,13 +94,14 @@ def test_a_block_and_its_line_say_how_many_rows_have_heavy_tails():
     assert star.startswith("log p* may be understated: ")
     assert star.endswith("a larger K takes more of it away")  # the sandwich is one of log p alone
     few = {"K": 1000, "ess_p": 0.0994, "high_k_hat_p": None, "missing_values": 7}
+    few["samples_seen"] = 1000
     (seen,) = doubts(block | few)
     assert seen == (
         "log p of the seen part may be understated: of 1000 samples only 99 count (ESS p); "
         "a larger K takes more of it away"
     )
-    (parts,) = doubts(block | few | {"given": {"ess_p_seen": 0.05}})
-    assert "understated, and that of the missing part overstated: of 1000 samples only 50" in parts
+    (parts,) = doubts(block | few | {"given": {"ess_p_seen": 0.05, "samples_seen": 1100}})
+    assert "understated, and that of the missing part overstated: of 1100 samples only 55" in parts
     assert doubts(block | few | {"ess_p": 0.1}) == []
     assert doubts(block | {"ess_p": 0.5}) == []  # bounded weights of few values
     assert doubts(block | {"high_k_hat_p": 0.1}) == []  # a few are high by chance

@@ -168,6 +168,7 @@ def test_what_is_missing_has_a_probability_given_what_is_seen(run, tmp_path, cap
     found = json.loads((tmp_path / "eval-test-K200-given-left.json").read_text())["given"]
     arrays = arrays_in(tmp_path / "eval-test-K200-given-left.npz")
     assert (found["mask"], found["seen"], found["missing"]) == ("left", 8, 8)
+    assert found["samples_seen"] == 200
     for missing, seen, whole in (
         ("log_p_missing", "log_p_seen", "log_p"),
         ("log_p_star_missing", "log_p_tilde_star_seen", "log_p_tilde_star"),
@@ -200,14 +201,14 @@ LACKING = ["1,0,?,1", "0,NA,1,", "0,1,0,0", ",nan,1,0"]  # of 16 values, four ti
 def test_rows_that_lack_values_are_estimated_by_what_is_there(run, tmp_path, capsys):
     path = tmp_path / "lacking.csv"
     path.write_text("\n".join(",".join([line] * 4) for line in LACKING * 3) + "\n")
-    evaluate_main([f"run={run}", "K=100", f"dataset={path}", "split=train", "per_example=true"])
+    evaluate_main([f"run={run}", "K=99", f"dataset={path}", "split=train", "per_example=true"])
     out, err = capsys.readouterr()
-    arrays = arrays_in(run / "eval-lacking-train-K100.npz")
+    arrays = arrays_in(run / "eval-lacking-train-K99.npz")
     missing = int((16 - arrays["seen"]).sum())
     assert f"{missing} of 160 values of split=train are missing: the numbers are those of" in err
     assert f"10 rows without {missing} missing values, K=100:  log_p " in out
-    block = json.loads((run / "eval-lacking-train-K100.json").read_text())
-    assert block["missing_values"] == missing
+    block = json.loads((run / "eval-lacking-train-K99.json").read_text())
+    assert (block["missing_values"], block["K"], block["samples_seen"]) == (missing, 99, 100)
     machine = read_run(run)
     rows = load("file", str(path), missing=True).train
     found = machine.given(np.where(rows == 2, np.nan, rows), K=100)
