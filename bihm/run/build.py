@@ -144,7 +144,7 @@ def make_run(config: Config) -> Run:
         mean = on_device(dataset.train_mean)
     structure, params, optimizer = make_parts(config, mean)
     plan = plan_epoch(len(dataset.train), config.batch_size, LONGEST_CHUNK)
-    check_steps(config, phases(config), plan.steps_per_epoch)
+    check_steps(phases(config), plan.steps_per_epoch)
     family = family_of(config)
     family.check_draws([phase.K for phase in phases(config)])
     every = config.eval.every or _evaluation_period(config, dataset, plan)

@@ -9,12 +9,13 @@ from bihm.kernels.noise import COUNTERS
 MOST_STEPS = 2**31  # a step is counted in 32 bits
 
 
-def check_steps(config: Config, phases: list[PhaseConfig], per_epoch: int) -> None:
+def check_steps(phases: list[PhaseConfig], per_epoch: int) -> None:
     """Refuse more steps than are counted; ConfigError."""
-    steps = sum(phase.epochs or 0 for phase in phases) * per_epoch
+    epochs = sum(phase.epochs or 0 for phase in phases)
+    steps = epochs * per_epoch
     if steps >= MOST_STEPS:
         raise ConfigError(
-            f"epochs={config.epochs} of {per_epoch} steps each make {steps:.1e} steps in "
+            f"{epochs} epochs of {per_epoch} steps each make {steps:.1e} steps in "
             "all; they must be below 2**31: max_seconds ends a run by time"
         )
 

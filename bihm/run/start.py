@@ -8,7 +8,7 @@ from bihm.config import Config
 from bihm.errors import BihmError, ConfigError, DataError
 from bihm.records.checkpoint import has_begun
 from bihm.records.digests import digest_arrays, noted_digest
-from bihm.records.run_files import write_text
+from bihm.records.run_files import require_run, write_text
 from bihm.run.build import Run
 from bihm.run.load import misfit, read_run, read_weights, shapes_of
 
@@ -27,6 +27,8 @@ def start_from(run: Run, directory: Path) -> Run:
         raise ConfigError(f"init.from={path} is this run's own directory; name another run")
     if not os.path.lexists(path):
         raise ConfigError(f"init.from={path}: there is no such run directory or weights file")
+    if os.path.isdir(path):
+        require_run(path, "init.from")
     try:
         source = read_run(path) if os.path.isdir(path) else read_weights(path)
     except BihmError as error:

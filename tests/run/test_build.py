@@ -29,10 +29,17 @@ def test_the_smallest_k_of_the_phases_bounds_what_an_evaluation_may_cost():
     assert period(phases=[PhaseConfig(K=1), PhaseConfig()], K=10) > 3 * period(K=10)
 
 
-@pytest.mark.parametrize("changes", [{}, {"optim__phases": [PhaseConfig(epochs=2**30)] * 2}])
-def test_steps_must_be_countable(changes):
-    with pytest.raises(ConfigError, match=r"must be below 2\*\*31: max_seconds ends a run by time"):
-        make_run(tiny(**{"epochs": 2**30} | changes))
+@pytest.mark.parametrize(
+    ("changes", "epochs"),
+    [
+        ({"epochs": 2**30}, 2**30),
+        ({"epochs": 7, "optim__phases": [PhaseConfig(epochs=2**30)] * 2}, 2**31),
+    ],
+)
+def test_steps_must_be_countable(changes, epochs):
+    says = rf"^{epochs} epochs of 20 steps .* must be below 2\*\*31: max_seconds ends a run by time"
+    with pytest.raises(ConfigError, match=says):
+        make_run(tiny(**changes))
 
 
 def test_only_a_family_that_draws_k_samples_has_a_limit_for_them():

@@ -70,7 +70,11 @@ def test_what_is_not_there_or_no_run_is_refused_in_one_line(tmp_path):
     (tmp_path / "text").write_text("no weights")
     for name, kind, says in (
         ("absent", ConfigError, "there is no such run directory or weights file"),
-        ("empty", ConfigError, "is not a run directory"),
+        (
+            "empty",
+            ConfigError,
+            r"^init\.from=/\S+/empty is not a run directory: it has no config\.yaml$",
+        ),
         ("text", DataError, "not a safetensors file"),
     ):
         with pytest.raises(kind, match=says):
