@@ -12,6 +12,7 @@ import numpy as np
 from bihm.config import Config
 from bihm.kernels.numerics import on_device
 from bihm.kernels.spread import Tiles, tiles_at_once, work_on_tiles
+from bihm.kernels.together import meeting
 from bihm.machine import tails
 from bihm.machine.family import Keys, Report, silent
 from bihm.machine.likelihood import (
@@ -65,8 +66,10 @@ def each_tile(
 
     def done() -> Iterator[Sequence[Result]]:
         yield estimate(groups[0])  # compiled once, before several threads ask for it
-        # Devices that work together do so in one order, which threads would not keep.
-        yield from (map if at_once > 1 else pool.map)(estimate, groups[1:])
+        # Devices that work together do so in one order, which threads would not keep; and runs that are
+        # made together meet in the threads of their own.
+        in_order = at_once > 1 or meeting() is not None
+        yield from (map if in_order else pool.map)(estimate, groups[1:])
 
     try:
         for group, results in zip(groups, done(), strict=True):

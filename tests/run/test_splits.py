@@ -9,6 +9,9 @@ import pytest
 from oracle import states
 from tiny_machine import tiny_machine, whole_tile
 
+from bihm.kernels import together
+from bihm.kernels.compiled import fast_jit
+from bihm.kernels.together import Meeting
 from bihm.machine import tails
 from bihm.machine.likelihood import Stretch, log_weights
 from bihm.machine.machine import bind, split
@@ -94,6 +97,33 @@ def test_an_error_in_a_tile_is_the_callers():
 
     with pytest.raises(FloatingPointError, match="here"):
         list(each_tile(estimate, 5, lambda done, total: None))
+
+
+def test_runs_made_together_share_the_calls_of_all_their_tiles(monkeypatch):
+    """In a thread that takes no part a call would be made alone."""
+    monkeypatch.setattr(splits, "_streams", lambda: 2)
+    meeting, found, alone = Meeting(2, lambda: None), {}, []
+
+    @fast_jit
+    def doubled(x):
+        return 2 * x
+
+    def estimate(some):
+        if together.meeting() is None:
+            alone.append(some)
+        return [float(doubled(np.float32([i]))[0]) for i in some]
+
+    def work(run):
+        with meeting.taking_part():
+            found[run] = list(each_tile(estimate, 5, lambda done, total: None))
+
+    threads = [threading.Thread(target=work, args=(run,), daemon=True) for run in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert found == {run: [0.0, 2.0, 4.0, 6.0, 8.0] for run in range(2)}
+    assert (meeting.sizes, alone) == ([2], [])
 
 
 class Calls:
