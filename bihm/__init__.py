@@ -31,9 +31,9 @@ from bihm.paths import expand
 
 if TYPE_CHECKING:
     from bihm.machine.likelihood import Estimates, LogZ
+    from bihm.run.estimates.mixture import Mixture
+    from bihm.run.estimates.posterior import Posterior
     from bihm.run.from_python import TrainedRun
-    from bihm.run.mixture import Mixture
-    from bihm.run.posterior import Posterior
     from bihm.run.trained import TrainedMachine
 
 __version__ = "0.1.0"
@@ -59,8 +59,8 @@ __all__ = [
 _CLASSES = {  # what functions return, imported when somebody asks for it: they need jax
     "Estimates": "bihm.machine.likelihood",
     "LogZ": "bihm.machine.likelihood",
-    "Mixture": "bihm.run.mixture",
-    "Posterior": "bihm.run.posterior",
+    "Mixture": "bihm.run.estimates.mixture",
+    "Posterior": "bihm.run.estimates.posterior",
     "TrainedMachine": "bihm.run.trained",
     "TrainedRun": "bihm.run.from_python",
 }
@@ -93,8 +93,8 @@ def mixture(*paths: str | os.PathLike[str]) -> "Mixture":
         ConfigError: a path is neither run nor weights file, one is given twice, or their data differ.
         DataError: one is damaged, or the dataset is missing.
     """
+    from bihm.run.estimates.mixture import Mixture
     from bihm.run.load import load
-    from bihm.run.mixture import Mixture
 
     return Mixture([load(_path("path", path)) for path in paths])
 

@@ -41,7 +41,7 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setenv("BIHM_DATA", str(tmp_path / "nothing"))
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     monkeypatch.setattr("bihm.runtime.configure_jax", lambda: None)
-    monkeypatch.setattr("bihm.run.loop.TrainingLoop.train", no_training)
+    monkeypatch.setattr("bihm.run.training.loop.TrainingLoop.train", no_training)
     # Hydra composes once more to look for hydra.mode, which no row sets.
     monkeypatch.setattr("hydra._internal.hydra.Hydra.get_mode", lambda *args, **named: None)
     # Python's logging cannot be set up twice in a process that also captures logs, as pytest does.

@@ -7,8 +7,8 @@ import numpy as np
 
 from bihm.config import Config, load
 from bihm.records.checkpoint import read_checkpoint
-from bihm.run import loop
 from bihm.run.build import saved_like
+from bihm.run.training import loop
 
 EACH_EPOCH = {"epochs": 4, "checkpoint__every_seconds": 0.0}  # a checkpoint, that is
 

@@ -14,7 +14,7 @@ from bihm.records.progress import count_parts
 from bihm.records.run_files import require_run
 
 if TYPE_CHECKING:
-    from bihm.run.listener import Listener
+    from bihm.run.estimates.listener import Listener
     from bihm.run.trained import TrainedMachine
 
 PROGRAM = "bihm-eval"
@@ -174,7 +174,7 @@ def _runs(text: str | None) -> list[Path]:
 
 
 def _mixture(runs: list[Path], command: Command) -> None:
-    from bihm.run.evaluate_mixture import evaluate_mixture, mixture_table
+    from bihm.run.estimates.evaluate_mixture import evaluate_mixture, mixture_table
     from bihm.run.load import put_on, read_run
 
     if command.parzen or command.samples is not None:
@@ -198,7 +198,7 @@ def _mixture(runs: list[Path], command: Command) -> None:
 
 def _listener(table: Callable[[dict[str, Any]], list[str]]) -> "Listener":
     """The person at the terminal, who sees a result as a table."""
-    from bihm.run.listener import Listener
+    from bihm.run.estimates.listener import Listener
 
     return Listener(
         lambda block: print("\n".join(table(block)), flush=True), count_parts, _say, print

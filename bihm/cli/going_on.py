@@ -174,7 +174,7 @@ def _examine(folder: Path, name: str, config: Config | None, swept: set[str]) ->
 def _has_finished(saved: Config, config: Config, directory: Path) -> bool:
     if not (directory / "results.json").exists():
         return False
-    from bihm.run.same_run import nothing_to_do  # jax takes a second to import
+    from bihm.run.training.same_run import nothing_to_do  # jax takes a second to import
 
     return nothing_to_do(saved, config, directory)
 

@@ -88,7 +88,7 @@ def main(argv: list[str] | None = None) -> None:
 
         configure_jax()
         from bihm.run.sample import sample
-        from bihm.run.sampling_options import Options
+        from bihm.run.samples.sampling_options import Options
 
         options = vars(command) | {"gif": command.gif or None}
         directory, mask, split, out = (options.pop(key) for key in ("run", "mask", "split", "out"))

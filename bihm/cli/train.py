@@ -112,7 +112,7 @@ def _train(config: schema.Config, directory: Path, interactive: bool) -> float:
 
     if find_place(config.distributed).processes > 1:
         import_jax()
-        from bihm.run.processes import from_first, is_first, join
+        from bihm.run.training.processes import from_first, is_first, join
 
         join(config.distributed)
         directory = Path(from_first(str(directory)))

@@ -3,7 +3,7 @@
 Loop, checkpoints, logbook, sweeps, export and samples know a family through these members alone; who
 estimates a likelihood asks `has_likelihood` first. A machine is an `nnx.Module` with float32 parameters,
 which `split` of `bihm.machine.machine` takes apart. A family is made of a configuration
-(`bihm/run/families.py`) and keeps no state.
+(`bihm/run/families/choice.py`) and keeps no state.
 """
 
 from collections.abc import Callable, Mapping, Sequence

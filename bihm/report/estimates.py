@@ -11,9 +11,9 @@ from bihm.machine.layer_terms import layer_terms, units_in_use
 from bihm.machine.likelihood import Estimates, LogZ, check_meaning, mean_and_sem, summarise_log_z
 from bihm.machine.rules import has_p_star
 from bihm.run.build import make_keys
-from bihm.run.curve import curve
-from bihm.run.sandwich import sandwich_block, sandwich_rows
-from bihm.run.splits import log_z_samples
+from bihm.run.estimates.curve import curve
+from bihm.run.estimates.sandwich import sandwich_block, sandwich_rows
+from bihm.run.estimates.splits import log_z_samples
 from bihm.run.trained import TrainedMachine
 
 Z_OUTER = 100_000  # samples for 2 log Z, at most

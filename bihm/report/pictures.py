@@ -12,9 +12,9 @@ from bihm.machine.family import silent
 from bihm.machine.machine import parameter_names
 from bihm.machine.rules import has_p_star
 from bihm.records.pictures import Picture, animation, sample_grid, weight_grid
-from bihm.run.masks import ImageLayout
 from bihm.run.sample import picture_of, rows_to_complete
-from bihm.run.sampler import SWEEPS, Drawn, Options
+from bihm.run.samples.masks import ImageLayout
+from bihm.run.samples.sampler import SWEEPS, Drawn, Options
 from bihm.run.trained import TrainedMachine
 
 SAMPLES, CHAINS, COMPLETED = 64, 36, 25

@@ -1,1 +1,1 @@
-"""What each command does with a run directory: train, evaluate, sample, export, and what they share."""
+"""What each command does with a run directory, by its name; what they share, and in folders what each needs alone."""

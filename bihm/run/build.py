@@ -22,9 +22,9 @@ from bihm.machine.machine import Params, Structure, split
 from bihm.machine.minibatches import ChunkPlan, plan_epoch
 from bihm.machine.optimizer import Optimizer, make_optimizer
 from bihm.machine.training_step import TrainState, init_state
-from bihm.run.devices import check_even, chosen_mesh
-from bihm.run.families import family_of
-from bihm.run.limits import check_steps
+from bihm.run.families.choice import family_of
+from bihm.run.training.devices import check_even, chosen_mesh
+from bihm.run.training.limits import check_steps
 from bihm.types import Array, Float
 
 MOST_WEIGHTS = 10**9  # larger ones are typing errors, and would fill the memory before they fail

@@ -13,8 +13,8 @@ from bihm.machine.rules import has_p_star
 from bihm.records.results import arrays_of, block_of, per_example_arrays
 from bihm.records.run_files import write_json
 from bihm.run.build import make_keys
-from bihm.run.curve import curve
-from bihm.run.estimate_files import (
+from bihm.run.estimates.curve import curve
+from bihm.run.estimates.estimate_files import (
     Extras,
     RowsAndFiles,
     file_of,
@@ -23,11 +23,17 @@ from bihm.run.estimate_files import (
     rows_and_files,
     tell_of_rows,
 )
-from bihm.run.given import as_estimates, given_block, given_of, samples_seen, seen_estimates
-from bihm.run.listener import NOBODY, Listener
-from bihm.run.parzen import split_density
-from bihm.run.repeats import repeat, repeats_block, spread_of_rows
-from bihm.run.sandwich import sandwich_block, sandwich_rows
+from bihm.run.estimates.given import (
+    as_estimates,
+    given_block,
+    given_of,
+    samples_seen,
+    seen_estimates,
+)
+from bihm.run.estimates.listener import NOBODY, Listener
+from bihm.run.estimates.parzen import split_density
+from bihm.run.estimates.repeats import repeat, repeats_block, spread_of_rows
+from bihm.run.estimates.sandwich import sandwich_block, sandwich_rows
 from bihm.run.trained import TrainedMachine
 
 

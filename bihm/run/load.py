@@ -19,8 +19,8 @@ from bihm.records import weights
 from bihm.records.checkpoint import read_checkpoint
 from bihm.records.run_files import place, require_run
 from bihm.run.build import make_parts, saved_like
-from bihm.run.devices import chosen_mesh
 from bihm.run.trained import TrainedMachine
+from bihm.run.training.devices import chosen_mesh
 
 WEIGHTS = "weights.safetensors"  # of bihm-export, in the run
 Shapes = dict[str, tuple[int, ...]]  # of arrays, by name

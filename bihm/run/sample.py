@@ -11,9 +11,9 @@ from bihm.machine.family import Report, silent
 from bihm.records.pictures import GAP_GREY, Picture, animation, sample_grid
 from bihm.records.run_files import place
 from bihm.run.load import read_run
-from bihm.run.masks import ImageLayout
-from bihm.run.sampler import Drawn, Incomplete
-from bihm.run.sampling_options import Options
+from bihm.run.samples.masks import ImageLayout
+from bihm.run.samples.sampler import Drawn, Incomplete
+from bihm.run.samples.sampling_options import Options
 from bihm.run.trained import TrainedMachine
 
 BETWEEN_TRIPLES = 4  # drawn pixels; within one there is a line of one pixel

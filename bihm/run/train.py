@@ -28,13 +28,20 @@ from bihm.records.progress import progress
 from bihm.records.results import ESTIMATES, doubts, summary, versions
 from bihm.records.run_files import write_json, write_status, write_text
 from bihm.run.build import Run, first_state, make_run, phases
-from bihm.run.follow import follow, same_work
-from bihm.run.loop import TrainingLoop
-from bihm.run.own_rows import hold_to_its_rows
-from bihm.run.processes import AT_ONCE, are_several, from_first, in_step, is_first, told_to_others
-from bihm.run.raised_limits import changed_limits, check_exact, is_longer
-from bihm.run.same_run import check_claim, finished_results
-from bihm.run.start import hold_to_its_start, start_from
+from bihm.run.training.follow import follow, same_work
+from bihm.run.training.loop import TrainingLoop
+from bihm.run.training.own_rows import hold_to_its_rows
+from bihm.run.training.processes import (
+    AT_ONCE,
+    are_several,
+    from_first,
+    in_step,
+    is_first,
+    told_to_others,
+)
+from bihm.run.training.raised_limits import changed_limits, check_exact, is_longer
+from bihm.run.training.same_run import check_claim, finished_results
+from bihm.run.training.start import hold_to_its_start, start_from
 from bihm.runtime import arithmetic, computed_instead
 from bihm.signals import StopRequest, stop_request
 

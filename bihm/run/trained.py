@@ -11,16 +11,17 @@ from bihm.machine.likelihood import Estimates, LogZ
 from bihm.machine.machine import Params, Structure, bind, count_parameters
 from bihm.machine.missing import check_factorised
 from bihm.machine.rules import has_p_star
-from bihm.run import arguments, sampler
+from bihm.run import arguments
 from bihm.run.build import fixed_rows, make_keys
-from bihm.run.families import family_of
-from bihm.run.given import Given, given_of, seen_estimates
-from bihm.run.masks import ImageLayout, layout_of, observed_of
-from bihm.run.own_rows import own_dataset
-from bihm.run.parzen import MOST_MEANS, split_density
-from bihm.run.posterior import Posterior, weighted_latents
-from bihm.run.sampling_options import MOST, Options
-from bihm.run.splits import estimate_split, final_log_z, own_block
+from bihm.run.estimates.given import Given, given_of, seen_estimates
+from bihm.run.estimates.parzen import MOST_MEANS, split_density
+from bihm.run.estimates.posterior import Posterior, weighted_latents
+from bihm.run.estimates.splits import estimate_split, final_log_z, own_block
+from bihm.run.families.choice import family_of
+from bihm.run.samples import sampler
+from bihm.run.samples.masks import ImageLayout, layout_of, observed_of
+from bihm.run.samples.sampling_options import MOST, Options
+from bihm.run.training.own_rows import own_dataset
 
 MOST_SAMPLES = 2**31 - 1  # of one row: what the machine counts with
 

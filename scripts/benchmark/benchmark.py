@@ -42,8 +42,8 @@ from bihm.machine.minibatches import ChunkPlan
 from bihm.machine.optimizer import Rates
 from bihm.machine.training_step import init_state, make_chunk
 from bihm.run.build import make_keys, make_parts
-from bihm.run.families import family_of
-from bihm.run.splits import TILE, block_size, estimate_split
+from bihm.run.estimates.splits import TILE, block_size, estimate_split
+from bihm.run.families.choice import family_of
 
 Numbers = dict[str, float]
 GROWTH = {

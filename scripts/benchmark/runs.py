@@ -11,12 +11,13 @@ from typing import Any
 import jax
 
 from bihm import config as schema
-from bihm.run import loop, train
+from bihm.run import train
+from bihm.run.training import loop
 
 # A run that says when its first chunk has been compiled and begun, and goes no further.
 CHILD = """
 import os, time
-from bihm.run import loop
+from bihm.run.training import loop
 from bihm.cli import train
 make = loop._kept_chunk
 def make_and_tell(*arguments, **keywords):
@@ -36,7 +37,7 @@ import resource, sys
 import jax, numpy as np
 from benchmark import read_config
 from bihm.run.build import make_parts
-from bihm.run.splits import estimate_split
+from bihm.run.estimates.splits import estimate_split
 K, rows, *overrides = sys.argv[1:]
 config = read_config(overrides)
 structure, params, _ = make_parts(config)

@@ -1,6 +1,6 @@
 """Put small faults into the source, one at a time, and see whether the tests of that file notice.
 
-    python scripts/faults/mutants.py [--minutes 10] [--modules machine/rules.py,run/loop.py] [--seed 0]
+    python scripts/faults/mutants.py [--minutes 10] [--modules machine/rules.py,kernels/noise.py] [--seed 0]
 
 A random sample of the faults of `mutations.py`, the same for the same seed, one of each module in turn.
 Each is put into a copy of the tree in a temporary folder; the working tree is only read. Every module of

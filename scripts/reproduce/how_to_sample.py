@@ -20,9 +20,9 @@ from bihm.machine.family import silent
 from bihm.machine.likelihood import mean_and_sem
 from bihm.machine.parzen import choose_sigma, parzen_log_p
 from bihm.records.run_files import write_json
-from bihm.run import targetprop_tiles as tiles
 from bihm.run.build import make_keys
-from bihm.run.targetprop import TargetProp
+from bihm.run.families import targetprop_tiles as tiles
+from bihm.run.families.targetprop import TargetProp
 
 SAMPLES = 10_000
 

@@ -17,7 +17,7 @@ from bihm.cli.compose import compose_words
 from bihm.config import differences, load
 from bihm.errors import ConfigError
 from bihm.records.run_files import read_json, write_json, write_text
-from bihm.run.raised_limits import changed_limits
+from bihm.run.training.raised_limits import changed_limits
 
 MADE_BY = (
     "made_by.json"  # beside a run's own files: the words of its command, and the commit of the code

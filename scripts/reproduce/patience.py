@@ -20,7 +20,7 @@ from jobs import is_finished
 
 from bihm.config import Config, load
 from bihm.run.build import Run, make_run
-from bihm.run.stopping import Memory, Stopping
+from bihm.run.training.stopping import Memory, Stopping
 
 
 class End(NamedTuple):

@@ -18,7 +18,7 @@ from bihm.cli.job_config import job_config
 from bihm.config import PhaseConfig, to_yaml
 from bihm.errors import BihmError, ConfigError, NumbersError
 from bihm.records.run_files import write_json, write_status, write_text
-from bihm.run import own_rows, same_run
+from bihm.run.training import own_rows, same_run
 
 __all__ = ["home"]  # a fixture
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from bihm.cli import evaluate, export, sample
-from bihm.run import sampler, splits
+from bihm.run.estimates import splits
+from bihm.run.samples import sampler
 
 COMMANDS = {  # the words, the ending, and the file's default name
     "eval": (evaluate, ["K=5", "per_example=true"], ".json", "eval-test-K5.json"),
@@ -114,7 +115,7 @@ def test_numbers_are_shown_whatever_becomes_of_their_file(command, monkeypatch, 
     def full(path, content):
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr("bihm.run.estimate_files.write_json", full)
+    monkeypatch.setattr("bihm.run.estimates.estimate_files.write_json", full)
     code, shown, error = command("eval", f"out={tmp_path}")
     numbers, *files = expected.splitlines()
     file = tmp_path / COMMANDS["eval"][3]

@@ -17,7 +17,7 @@ from bihm.data import load
 from bihm.errors import ConfigError, DataError
 from bihm.records.checkpoint import Checkpoint, Checkpoints, read_checkpoint
 from bihm.run.build import saved_like
-from bihm.run.masks import ImageLayout, observed_pixels
+from bihm.run.samples.masks import ImageLayout, observed_pixels
 
 LONG = pytest.mark.long
 
@@ -331,7 +331,7 @@ def test_the_parts_that_a_chain_is_drawn_in_do_not_show(run, bars, monkeypatch):
     """Else the sweeps of each part would repeat the randomness of the first."""
     said, words = {}, ("method=chain", "sweeps=5", "K=2", "n=20", "mask=top")
     for part in (50, 2):
-        monkeypatch.setattr("bihm.run.sampler.PART", part)
+        monkeypatch.setattr("bihm.run.samples.sampler.PART", part)
         code, out, _ = run(f"run={bars}", *words)
         assert code == 0
         said[part] = drawn(bars, "samples-inpaint")["x"], out

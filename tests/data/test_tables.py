@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import arrays
 from bihm import data
 from bihm.data import archive, files, lines, splits, text
 from bihm.errors import DataError
-from bihm.run.masks import observed_pixels
+from bihm.run.samples.masks import observed_pixels
 
 X = np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0], [0, 0, 0]], np.uint8)
 NAMES, NUMBERS = ["a", "b", "c"], ["0", "1", "2"]

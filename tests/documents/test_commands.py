@@ -62,7 +62,7 @@ ELSEWHERE = {
     "./scripts/run pytest": "by .ci/run",
     "./scripts/run pytest -m long": "by .ci/run",
     "bihm-report sweep=DIR": "by tests/report/test_report.py",
-    "bihm-eval run=A,B,C": "by tests/run/test_mixture.py",
+    "bihm-eval run=A,B,C": "by tests/run/estimates/test_mixture.py",
     "bihm-eval run=outputs/published/bihm_darn_dna-seed0": "by tests/run/test_published.py",
 }
 

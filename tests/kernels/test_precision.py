@@ -164,7 +164,7 @@ def test_a_run_says_what_it_computes_instead(precision, lacks, told, tmp_path, m
     def no_training(*_):
         raise ConfigError("far enough")
 
-    monkeypatch.setattr("bihm.run.loop.TrainingLoop.train", no_training)
+    monkeypatch.setattr("bihm.run.training.loop.TrainingLoop.train", no_training)
     monkeypatch.setattr("bihm.runtime._lacks_bfloat16", lambda: lacks)
     if jax.default_backend() != "cpu":
         pytest.skip("of processors")

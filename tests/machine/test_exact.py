@@ -11,7 +11,7 @@ from bihm.kernels.compiled import fast_jit
 from bihm.machine.layers import LAYERS
 from bihm.machine.machine import bind, split
 from bihm.machine.rules import make_rule
-from bihm.run.splits import estimate_log_z, estimate_split
+from bihm.run.estimates.splits import estimate_log_z, estimate_split
 
 SIGMAS = 5
 # Together these have every type in p, in q, and as a prior.

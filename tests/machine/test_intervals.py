@@ -9,8 +9,8 @@ from tiny_machine import tiny_machine
 from bihm.machine.intervals import minus_log_z, pooled, pooled_log_z, two_level
 from bihm.machine.likelihood import LogZ, log_z_tile, summarise_log_z
 from bihm.machine.machine import split
-from bihm.run.repeats import POWERS
-from bihm.run.splits import estimate_split
+from bihm.run.estimates.repeats import POWERS
+from bihm.run.estimates.splits import estimate_split
 
 
 def test_the_error_of_a_mean_counts_rows_and_samples():

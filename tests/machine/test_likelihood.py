@@ -21,7 +21,7 @@ from bihm.machine.likelihood import (
 )
 from bihm.machine.machine import bind, split
 from bihm.records.results import block_of, number, table
-from bihm.run.splits import block_size
+from bihm.run.estimates.splits import block_size
 
 
 def log_mean_exp(a):

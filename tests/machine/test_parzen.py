@@ -8,7 +8,7 @@ from scipy.stats import gaussian_kde, multivariate_normal
 
 from bihm.data import load
 from bihm.machine.parzen import SIGMAS, choose_sigma, parzen_log_p
-from bihm.run.parzen import density_blocks, levels
+from bihm.run.estimates.parzen import density_blocks, levels
 
 RNG = np.random.default_rng(0)
 ROWS, SAMPLES = RNG.random((7, 3)), RNG.random((11, 3))

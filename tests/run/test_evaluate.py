@@ -16,14 +16,14 @@ from bihm.cli.evaluate import main as evaluate_main
 from bihm.data import entry, import_file, load
 from bihm.errors import ConfigError, DataError
 from bihm.run.build import make_parts
-from bihm.run.estimate_files import file_of
+from bihm.run.estimates.estimate_files import file_of
+from bihm.run.estimates.listener import Listener
+from bihm.run.estimates.sandwich import sandwich_rows
 from bihm.run.evaluate import evaluate, evaluate_curve
-from bihm.run.listener import Listener
 from bihm.run.load import read_run
-from bihm.run.own_rows import hold_to_its_rows
-from bihm.run.sandwich import sandwich_rows
 from bihm.run.train import train
 from bihm.run.trained import TrainedMachine
+from bihm.run.training.own_rows import hold_to_its_rows
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from tiny_machine import VISIBLE, tiny_machine
 from bihm.errors import Interrupted
 from bihm.machine.machine import bind, split
 from bihm.machine.rules import RULES, Info, make_rule
-from bihm.run.families import family_of
+from bihm.run.families.choice import family_of
 from bihm.run.train import train
 
 every_rule = pytest.mark.parametrize("name", RULES)

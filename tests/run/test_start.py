@@ -12,9 +12,9 @@ from compiled_programs import COMPILED
 from small_run import numbers, tiny
 
 from bihm.records.checkpoint import Checkpoints
-from bihm.run import loop
 from bihm.run.build import Keys, make_keys
 from bihm.run.train import train
+from bihm.run.training import loop
 
 # A run that tells what it has done when its first chunk is about to be compiled, and goes no further.
 CHILD = """
@@ -25,7 +25,7 @@ programs = []
 jax.monitoring.register_event_duration_secs_listener(
     lambda event, _, **facts: programs.append(facts["fun_name"]) if "backend_compile" in event else None
 )
-from bihm.run import loop
+from bihm.run.training import loop
 def tell(*_):
     facts = dict(programs=programs, modules=sorted(sys.modules), collects_every=gc.get_threshold()[0])
     print(json.dumps(facts))

@@ -26,12 +26,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from bihm.config import PhaseConfig
 from bihm.errors import ConfigError, DataError, Interrupted, NumbersError
 from bihm.records.run_files import read_json
-from bihm.run import loop
 from bihm.run.build import phases
 from bihm.run.evaluate import evaluate
 from bihm.run.load import read_run
 from bihm.run.train import train
 from bihm.run.trained import TrainedMachine
+from bihm.run.training import loop
 from bihm.signals import stop_request
 
 

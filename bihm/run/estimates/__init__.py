@@ -1,0 +1,1 @@
+"""Estimates of whole splits: by many samples, of parts of rows, of several machines, and their files."""

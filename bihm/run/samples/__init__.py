@@ -1,0 +1,1 @@
+"""How samples and completions are asked for and drawn."""
