@@ -1,7 +1,8 @@
 """What ends a run: epochs, patience, time; and what its scores say: on the plateau, or broken.
 
 With small initial weights every rule starts on a plateau: no unit tells another anything yet, and the
-score, a mean over the rows of valid in nats, is that of independent bits. Patience is for what comes after.
+score, a mean over the rows of valid in nats, is that of independent bits. Patience is for what comes after,
+and after a warm-up, whose weights are not those of the score.
 """
 
 import logging
@@ -48,6 +49,7 @@ class Stopping(NamedTuple):
     score: str  # what is compared: the family's own
     independent: float  # independent bits with the means of the training rows
     broken: float  # below this, after training, the weights are broken
+    warm_up: int = 0  # epochs
 
     @classmethod
     def of(cls, run: Run, valid_rows: np.ndarray) -> "Stopping":
@@ -60,18 +62,19 @@ class Stopping(NamedTuple):
             run.score,
             independent,
             broken,
+            run.config.model.warm_up or 0,
         )
 
     def out_of_patience(self, memory: Memory, step: int) -> bool:
         """Whether as many epochs as its patience have brought a phase nothing better.
 
-        On the plateau no number of them counts: waiting there says nothing of what follows.
+        On the plateau and in a warm-up none of them counts: waiting there says nothing of what follows.
         """
         patience, best = self.phases[memory.phase].patience, memory.best_score
         if patience is None or best is None or self.on_plateau(best):
             return False
         epoch, first_epoch = step // self.steps_per_epoch, memory.phase_step // self.steps_per_epoch
-        return epoch - max(memory.best_epoch, first_epoch) >= patience
+        return epoch - max(memory.best_epoch, first_epoch, self.warm_up) >= patience
 
     @property
     def top(self) -> float:

@@ -54,6 +54,24 @@ def test_patience_counts_when_the_plateau_has_been_left(scores, patience, ends):
     assert ends_at(scores, patience) == ends
 
 
+def test_patience_counts_when_the_warm_up_is_over():
+    """Its weights are others than the score's, which may fall until then."""
+    memory = Memory(best_score=-50.0, best_epoch=5)
+    warmed = stopping(3, warm_up=40)
+    ends = [epoch for epoch in range(6, 50) if warmed.out_of_patience(memory, 7 * epoch)]
+    assert ends[0] == 43
+    assert ends == list(range(43, 50))
+    memory.best_epoch = 41
+    assert not warmed.out_of_patience(memory, 7 * 43)
+    assert warmed.out_of_patience(memory, 7 * 44)
+
+
+def test_a_run_knows_its_warm_up():
+    run = make_run(tiny(model__warm_up=12))
+    assert Stopping.of(run, run.fixed_rows("valid")).warm_up == 12
+    assert Stopping.of(make_run(tiny()), run.fixed_rows("valid")).warm_up == 0
+
+
 def test_a_phase_waits_from_its_own_beginning():
     limits = stopping(3)._replace(phases=stopping(3).phases * 2)
     memory = Memory(phase=1, phase_step=70, best_score=-50.0, best_epoch=5)
