@@ -18,9 +18,10 @@ from jaxtyping import Bool, Integer
 
 from bihm.kernels.noise import uniform
 from bihm.kernels.numerics import ess
+from bihm.machine.layers.conditional import Sequential
 from bihm.machine.layers.factorised import Factorised
 from bihm.machine.machine import HelmholtzMachine
-from bihm.machine.sampling import Chain, Sequential, SweepInfo, held, log_prob_where
+from bihm.machine.sampling import Chain, SweepInfo, held, log_prob_where
 from bihm.types import Array, Bits, Float, PRNGKey
 
 

@@ -9,7 +9,7 @@ Every move of the chain leaves pi invariant. How long it takes to get there from
 matter: the acceptance rate and the ESS in `SweepInfo` are symptoms, not proofs.
 """
 
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,21 +19,12 @@ from bihm.errors import ConfigError
 from bihm.kernels.bernoulli import bernoulli_sample
 from bihm.kernels.noise import uniform
 from bihm.kernels.numerics import ess, log_mean_exp
+from bihm.machine.layers.conditional import Sequential
 from bihm.machine.layers.factorised import Factorised
 from bihm.machine.machine import HelmholtzMachine, Latents
 from bihm.types import Array, Bits, Float, PRNGKey
 
 POOL_BLOCK = 500  # candidates of a pool that are weighed at once: what bounds the memory
-
-
-@runtime_checkable
-class Sequential(Protocol):
-    """A conditional whose units are drawn one after the other, each given those before it."""
-
-    def unit_logits(
-        self, h: Bits[Array, "*lead_h units"], y: Bits[Array, "*lead_y inputs"]
-    ) -> Float[Array, "*lead units"]:
-        """a such that p(h_i = 1 | y, h_<i) = sigmoid(a_i)."""
 
 
 class Resampled(NamedTuple):

@@ -1,1 +1,1 @@
-"""What each command does with a run directory, by its name; what they share, and in folders what each needs alone."""
+"""What each command does with a run directory, by its name; in folders what each needs alone."""

@@ -1,9 +1,12 @@
 """What every conditional p(h | y) shares: its protocol, how its numbers start, and its linear part.
 
-A conditional is anything with the members of `Conditional`. It owes its callers no more than that: it
-need not factorise over its units, and nothing outside this package assumes that it does. All randomness
-comes in as `noise`, one uniform number per unit, so that a sample is a function of its arguments and
-one draw can serve a whole machine.
+A conditional is anything with the members of `Conditional`: with them it trains, is estimated, and dreams.
+It need not factorise over its units. What some uses ask for besides, mostly of p(x | h_1): chains and
+completions that it is `Factorised` (`factorised.py`) or `Sequential`; sums over missing bits and Parzen
+estimates that it is `Factorised`. A type with neither is refused there, in one line.
+
+All randomness comes in as `noise`, one uniform number per unit, so that a sample is a function of its
+arguments and one draw can serve a whole machine.
 
 With `n_inputs = 0` a conditional is a prior: `y` then has an empty last axis.
 """
@@ -53,6 +56,16 @@ class Conditional(Protocol):
         self, noise: Float[Array, "*lead units"], y: Bits[Array, "*lead_y inputs"]
     ) -> tuple[Bits[Array, "*lead units"], Float[Array, "*lead"]]:
         """`sample` and the `log_prob` of what it drew, sharing their work."""
+
+
+@runtime_checkable
+class Sequential(Protocol):
+    """A conditional whose units are drawn one after the other, each given those before it."""
+
+    def unit_logits(
+        self, h: Bits[Array, "*lead_h units"], y: Bits[Array, "*lead_y inputs"]
+    ) -> Float[Array, "*lead units"]:
+        """a such that p(h_i = 1 | y, h_<i) = sigmoid(a_i)."""
 
 
 class Init(NamedTuple):

@@ -13,6 +13,7 @@ from bihm.kernels.noise import uniform
 from bihm.machine import sampling
 from bihm.machine.family import Distributions, Image
 from bihm.machine.layer_terms import layer_terms, units_in_use
+from bihm.machine.layers.conditional import Sequential
 from bihm.machine.layers.factorised import Factorised
 from bihm.machine.machine import Params, Structure, bind
 from bihm.run.estimates.splits import weights_of_some
@@ -38,7 +39,7 @@ def pictures(
         if w is not None and w[...].shape[axis] == rows.shape[1]:
             tiles = np.asarray(w[...])
             images.append(Image(f"weights/{tag}", tiles if axis else tiles.T, weights=True))
-    if not (whole and isinstance(machine.p[0], Factorised | sampling.Sequential)):
+    if not (whole and isinstance(machine.p[0], Factorised | Sequential)):
         return images
     some = rows[:SHOWN]
     drawn = _draw(key, structure, params, jnp.asarray(some, jnp.float32), star=star)
