@@ -7,6 +7,7 @@ import numpy as np
 
 from bihm import paths
 from bihm.errors import ConfigError, disk_refusals
+from bihm.machine.likelihood import Estimates
 from bihm.machine.machine import bind
 from bihm.machine.missing import Seen, check_factorised
 from bihm.machine.rules import has_p_star
@@ -117,7 +118,9 @@ def _of_seen(
     assert where.seen is not None
     found = as_estimates(_seen_of(machine, where.rows, where.seen, K, to))
     log_z = machine.two_log_z(report=to.report) if has_p_star(machine.config.model.name) else None
-    result = block_of(found, K, log_z)
+    some = where.seen.any(axis=1)
+    found_of_some = {n: v[some] for n, v in found._asdict().items() if v is not None}
+    result = block_of(Estimates(**found_of_some), K, log_z)
     result |= {"missing_values": int((~where.seen).sum()), "samples_seen": samples_seen(K)}
     seen = where.seen.sum(axis=1, dtype=np.int32)
     return result, per_example_arrays(found, log_z) | {"seen": seen}

@@ -200,21 +200,31 @@ LACKING = ["1,0,?,1", "0,NA,1,", "0,1,0,0", ",nan,1,0"]  # of 16 values, four ti
 @pytest.mark.long
 def test_rows_that_lack_values_are_estimated_by_what_is_there(run, tmp_path, capsys):
     path = tmp_path / "lacking.csv"
-    path.write_text("\n".join(",".join([line] * 4) for line in LACKING * 3) + "\n")
+    lines = [",".join([line] * 4) for line in LACKING * 3] + [",".join(["NA"] * 16)] * 8
+    path.write_text("\n".join(lines) + "\n")
     evaluate_main([f"run={run}", "K=99", f"dataset={path}", "split=train", "per_example=true"])
     out, err = capsys.readouterr()
     arrays = arrays_in(run / "eval-lacking-train-K99.npz")
     missing = int((16 - arrays["seen"]).sum())
-    assert f"{missing} of 160 values of split=train are missing: the numbers are those of" in err
-    assert f"10 rows without {missing} missing values, K=100:  log_p " in out
+    assert f"{missing} of 256 values of split=train are missing: the numbers are those of" in err
+    some = arrays["seen"] > 0
+    assert 8 <= some.sum() < 16
+    assert f"{16 - some.sum()} of the 16 rows have no value at all; the means leave them out" in err
+    assert f"{some.sum()} rows without {missing} missing values, K=100:  log_p " in out
+    assert (arrays["log_p"][~some] == 0).all()  # the probability of nothing is 1
     block = json.loads((run / "eval-lacking-train-K99.json").read_text())
     assert (block["missing_values"], block["K"], block["samples_seen"]) == (missing, 99, 100)
+    assert block["log_p"]["mean"] == pytest.approx(arrays["log_p"][some].mean(), rel=1e-6)
     machine = read_run(run)
     rows = load("file", str(path), missing=True).train
     found = machine.given(np.where(rows == 2, np.nan, rows), K=100)
     np.testing.assert_array_equal(arrays["log_p"], np.float32(found.log_p_seen))
-    star = found.log_p_tilde_star_seen.mean() - machine.two_log_z().mean
+    star = found.log_p_tilde_star_seen[some].mean() - machine.two_log_z().mean
     assert block["log_p_star"]["mean"] == pytest.approx(star, rel=1e-6)
+    (tmp_path / "empty.csv").write_text((",".join(["NA"] * 16) + "\n") * 20)
+    with pytest.raises(SystemExit, match="3"):
+        evaluate_main([f"run={run}", f"dataset={tmp_path / 'empty.csv'}"])
+    assert "/empty.csv: no row of split=test has any value" in capsys.readouterr().err
     for word, message in (
         ("repeats=2", "repeats cannot be had of rows that lack values"),
         ("given=left", "given cannot be had of rows that lack values"),

@@ -107,6 +107,11 @@ def rows_and_files(
         return RowsAndFiles(rows, None, about, files, drawn.arrays)
     missing = f"{(~seen).sum():,} of {seen.size:,} values of split={split}"
     to.say(f"{missing} are missing: the numbers are those of the seen part of each row")
+    empty = int((~seen.any(axis=1)).sum())
+    if empty == len(seen):
+        raise DataError(f"{identity}: no row of split={split} has any value")
+    if empty:
+        to.say(f"{empty} of the {len(seen)} rows have no value at all; the means leave them out")
     return RowsAndFiles(np.where(seen, rows, 0), seen, about, files, drawn.arrays)
 
 

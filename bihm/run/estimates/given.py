@@ -81,7 +81,11 @@ def seen_estimates(
         ]
 
     parts = each_tile(estimate, -(-len(rows) // height), report, tiles_at_once(params))
-    return Seen(*map(np.concatenate, zip(*parts, strict=True)))
+    found = Seen(*map(np.concatenate, zip(*parts, strict=True)))
+    nothing = ~seen.any(axis=1)  # p(nothing) is 1, whatever samples say
+    return found._replace(
+        log_p=np.where(nothing, 0.0, found.log_p), ess_p=np.where(nothing, 1.0, found.ess_p)
+    )
 
 
 def as_estimates(found: Seen) -> Estimates:
