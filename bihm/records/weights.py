@@ -1,14 +1,14 @@
 """Weights for others: one safetensors file with the parameters, and in its metadata what they are of.
 
 The metadata has one entry, `bihm`: JSON with the number of this format, the version that wrote it, the
-resolved configuration, and a digest of all of it and the arrays. Such a file is data: nothing in it is
-executed, imported or looked up.
+resolved configuration, a digest of the rows it was trained on, where nothing pins those, and one of all of
+it and the arrays. Such a file is data: nothing in it is executed, imported or looked up.
 """
 
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -28,14 +28,25 @@ FORMAT = 1
 Arrays = dict[str, np.ndarray]  # float32, by the parameter's name, as p.0.w
 
 
-def write(path: Path, config: Config, arrays: Arrays) -> None:
+class Exported(NamedTuple):
+    """What a weights file holds."""
+
+    config: Config
+    arrays: Arrays
+    rows: str | None  # a digest of the rows that the run began with; None where they are pinned
+
+
+def write(path: Path, exported: Exported) -> None:
     """Write a weights file that is whole or absent; OSError where the disk refuses."""
+    config, arrays, rows = exported
     facts = {"format": FORMAT, "version": __version__, "config": to_dict(config)}
+    if rows is not None:
+        facts["rows"] = rows
     facts["sha256"] = _digest(facts, arrays)
     write_bytes(path, save(arrays, metadata={ENTRY: json.dumps(facts)}))
 
 
-def read(path: Path) -> tuple[Config, Arrays]:
+def read(path: Path) -> Exported:
     """Read what `write` wrote.
 
     Raises:
@@ -49,7 +60,7 @@ def read(path: Path) -> tuple[Config, Arrays]:
             arrays = {name: _array(file, name) for name in file.keys()}  # noqa: SIM118
         if facts["sha256"] != _digest(facts, arrays):
             raise DataError("altered: what it holds is not what was written")
-        return from_dict(facts["config"]), arrays
+        return Exported(from_dict(facts["config"]), arrays, facts.get("rows"))
     except (SafetensorError, OSError) as error:
         raise DataError(f"{path}: damaged, or not a safetensors file ({error})") from error
     except (DataError, ConfigError) as error:

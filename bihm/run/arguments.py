@@ -10,6 +10,8 @@ from bihm.errors import ConfigError, DataError
 from bihm.machine.family import Family
 from bihm.machine.rules import has_p_star
 
+MOST_SAMPLES = 2**31 - 1  # of one row: what the machine counts with
+
 
 def _index(name: str, value: Any) -> int:
     try:

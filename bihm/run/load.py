@@ -21,6 +21,7 @@ from bihm.records.run_files import place, require_run
 from bihm.run.build import make_parts, saved_like
 from bihm.run.trained import TrainedMachine
 from bihm.run.training.devices import chosen_mesh
+from bihm.run.training.own_rows import digest_of_rows
 
 WEIGHTS = "weights.safetensors"  # of bihm-export, in the run
 Shapes = dict[str, tuple[int, ...]]  # of arrays, by name
@@ -64,7 +65,9 @@ def read_run(directory: Path) -> TrainedMachine:
         exported = read_weights(published)
         if changed := differences(exported.config, config):
             raise DataError(f"{published}: is of another run: {', '.join(changed)}")
-        return TrainedMachine(config, structure, exported.params, f"{directory}/")
+        machine = TrainedMachine(config, structure, exported.params, f"{directory}/")
+        machine.exported_rows = exported.exported_rows
+        return machine
     params = evaluated_params(read_checkpoint(directory, config, like).best)
     return TrainedMachine(config, structure, params, f"{directory}/")
 
@@ -86,7 +89,9 @@ def export(directory: Path, out: str | None = None) -> Path:
     trained = read_run(directory)
     names = parameter_names(trained.params)
     leaves = map(np.asarray, jax.tree.leaves(trained.params))
-    weights.write(path, trained.config, dict(zip(names, leaves, strict=True)))
+    arrays = dict(zip(names, leaves, strict=True))
+    rows = trained.exported_rows or digest_of_rows(directory)
+    weights.write(path, weights.Exported(trained.config, arrays, rows))
     return path
 
 
@@ -96,7 +101,7 @@ def read_weights(path: Path) -> TrainedMachine:
     Raises:
         DataError: the file is missing, damaged or foreign, or its arrays do not fit its configuration.
     """
-    config, arrays = weights.read(path)
+    config, arrays, rows = weights.read(path)
     try:
         structure, params, _ = make_parts(config)
     except ConfigError as error:
@@ -107,7 +112,9 @@ def read_weights(path: Path) -> TrainedMachine:
     ):
         raise DataError(f"{path}: {unfit}")
     params = jax.tree.unflatten(jax.tree.structure(params), [on_device(arrays[n]) for n in shapes])
-    return TrainedMachine(config, structure, params, f"{path}.")
+    machine = TrainedMachine(config, structure, params, f"{path}.")
+    machine.exported_rows = rows
+    return machine
 
 
 def shapes_of(params: Params) -> Shapes:

@@ -23,8 +23,6 @@ from bihm.run.samples.masks import ImageLayout, layout_of, observed_of
 from bihm.run.samples.sampling_options import MOST, Options
 from bihm.run.training.own_rows import own_dataset
 
-MOST_SAMPLES = 2**31 - 1  # of one row: what the machine counts with
-
 
 class TrainedMachine:
     """The best state of a run: what `bihm.load` returns.
@@ -41,6 +39,8 @@ class TrainedMachine:
     The commands use these methods: the same rows, K and seed give the numbers of bihm-eval and the samples
     of bihm-sample, bit for bit. The random numbers of a row depend on its place among the rows given.
     """
+
+    exported_rows: str | None = None  # of a weights file: a digest of the rows it was trained on
 
     def __init__(self, config: Config, structure: Structure, params: Params, stem: str) -> None:
         self.config = config
@@ -75,7 +75,7 @@ class TrainedMachine:
         Grey levels are made bits once and for all, as for every estimate; target propagation keeps them, as
         float32 in [0, 1].
         """
-        dataset = own_dataset(self.config, self.stem)
+        dataset = own_dataset(self.config, self.stem, self.exported_rows)
         return fixed_rows(self.family, dataset, arguments.check_split(split))
 
     def estimates(
@@ -100,7 +100,7 @@ class TrainedMachine:
         """
         arguments.need_likelihood(self.family, self.config.model.name)
         rows = self._rows(x)
-        samples = arguments.whole("K", K, 1, MOST_SAMPLES)
+        samples = arguments.whole("K", K, 1, arguments.MOST_SAMPLES)
         key = getattr(make_keys(self._seed(seed)), arguments.check_split(split))
         parts = (key, self.structure, self.params, rows, samples)
         estimates = estimate_split(*parts, block=own_block(self.config, samples), report=report)
@@ -226,7 +226,7 @@ class TrainedMachine:
         seen = known == known if mask is None else self.observed(mask, len(np.atleast_1d(known)))
         rows = self._rows(known if mask is not None else np.where(seen, known, 0))
         every = None if mask is None else self.estimates(rows, K, seed=seed, split=split)
-        samples = arguments.whole("K", K, 1, MOST_SAMPLES)
+        samples = arguments.whole("K", K, 1, arguments.MOST_SAMPLES)
         parts = (self.config, self.structure, self.params, rows, seen, samples)
         return given_of(every, seen_estimates(*parts, seed=self._seed(seed), report=report))
 
@@ -235,7 +235,7 @@ class TrainedMachine:
 
         That of bihm-eval parzen=true: from so many means of pixels, and from training rows, the anchor.
         """
-        dataset = own_dataset(self.config, self.stem)
+        dataset = own_dataset(self.config, self.stem, self.exported_rows)
         samples = arguments.whole("samples", samples, 1, MOST_MEANS)
         parts = (self.family, make_keys(self.config.seed), self.structure, self.params, dataset)
         return split_density(*parts, arguments.check_split(split), samples, silent)

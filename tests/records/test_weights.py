@@ -17,7 +17,8 @@ from bihm.config import from_dict, to_dict
 from bihm.errors import ConfigError, DataError
 from bihm.records import weights
 from bihm.run.evaluate import evaluate
-from bihm.run.load import read_run, read_weights
+from bihm.run.load import export, read_run, read_weights
+from bihm.run.train import train
 
 
 @pytest.fixture(scope="module")
@@ -243,6 +244,27 @@ def test_a_saved_configuration_goes_to_a_dictionary_and_back():
     for says, plain in wrong.items():
         with pytest.raises(ConfigError, match=says):
             from_dict(plain)
+
+
+@pytest.mark.long
+def test_rows_that_nothing_pins_are_those_of_the_run_or_refused(tmp_path, monkeypatch):
+    """Cut anew, its test rows would be rows it was trained on."""
+    monkeypatch.chdir(tmp_path)
+    rows = np.random.default_rng(0).integers(2, size=(60, 16), dtype=np.uint8)
+    np.save("rows.npy", rows)
+    mine = {"dataset__name": "file", "dataset__path": str(tmp_path / "rows.npy"), "batch_size": 12}
+    train(tiny(**mine), tmp_path / "run")
+    file = export(tmp_path / "run", str(tmp_path / "one.safetensors"))
+    test = read_run(tmp_path / "run").rows("test")
+    np.testing.assert_array_equal(read_weights(file).rows("test"), test)
+    np.save("rows.npy", np.concatenate([rows, rows]))
+    for use in (lambda m: m.rows("test"), lambda m: evaluate(m, split="test", K=5)):
+        with pytest.raises(DataError) as refused:
+            use(read_weights(file))
+        assert str(refused.value) == (
+            f"{tmp_path}/rows.npy: other rows than those of the run that {file} is of; put them back, "
+            "or name those to evaluate with dataset=FILE"
+        )
 
 
 @pytest.mark.long

@@ -6,10 +6,10 @@ import numpy as np
 
 from bihm.machine.family import Report, silent
 from bihm.machine.likelihood import Estimates
-from bihm.run.arguments import whole
+from bihm.run.arguments import MOST_SAMPLES, whole
 from bihm.run.build import make_keys
 from bihm.run.estimates.splits import estimate_curve, own_block
-from bihm.run.trained import MOST_SAMPLES, TrainedMachine
+from bihm.run.trained import TrainedMachine
 
 
 def curve(

@@ -134,7 +134,8 @@ def find_dataset(
     """
     own = machine.config.dataset
     if name is None or name == own.name:
-        identity, dataset = own.name, own_dataset(machine.config, machine.stem)
+        identity = own.name
+        dataset = own_dataset(machine.config, machine.stem, machine.exported_rows)
     elif name == "file":
         raise ConfigError("dataset=file: name the file itself, as dataset=rows.csv")
     elif Path(name).suffix:

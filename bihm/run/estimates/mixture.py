@@ -128,7 +128,7 @@ def _own_rows(machine: TrainedMachine) -> Dataset | None:
     own = machine.config.dataset
     if is_pinned(own.name, own.path):
         return None
-    return own_dataset(machine.config, machine.stem, "leave that run out")
+    return own_dataset(machine.config, machine.stem, machine.exported_rows, "leave that run out")
 
 
 def _same_rows(one: Dataset | None, other: Dataset | None) -> bool:

@@ -9,6 +9,7 @@ from bihm.errors import DataError
 from bihm.records.digests import digest_arrays, noted_digest
 from bihm.records.run_files import write_text
 
+OTHER_ROWS = "name those to evaluate with dataset=FILE"
 NOTE = ".rows"  # in a run directory; a dataset that is pinned needs none
 
 
@@ -20,39 +21,54 @@ def hold_to_its_rows(config: Config, dataset: Dataset, directory: Path) -> None:
     """
     if is_pinned(config.dataset.name, config.dataset.path):
         return
-    _check(config, dataset, directory, "choose another hydra.run.dir")
+    noted = digest_of_rows(directory)
+    _check(config, dataset, noted, f"when {directory} began", "choose another hydra.run.dir")
     write_text(directory / NOTE, f"{_digest(dataset)}\n")
 
 
 def own_dataset(
-    config: Config, stem: str, or_else: str = "name those to evaluate with dataset=FILE"
+    config: Config,
+    stem: str,
+    exported: str | None = None,
+    or_else: str = OTHER_ROWS,
 ) -> Dataset:
     """The data of a run, for its estimates: with other rows its test would be rows it was trained on.
 
-    `stem` is that of a `TrainedMachine`. Of a weights file nothing is noted. `or_else` is what to do when
-    the rows cannot be put back.
+    `stem` is that of a `TrainedMachine`, and `exported` what a weights file notes of the rows. `or_else` is
+    what to do when they cannot be put back.
 
     Raises:
         DataError: the data are missing or damaged, or not those that the run began with.
     """
     dataset = load(config.dataset.name, config.dataset.path)
     if not is_pinned(config.dataset.name, config.dataset.path):
-        _check(config, dataset, Path(stem[:-1]), or_else)
+        path = Path(stem[:-1])
+        noted, began = digest_of_rows(path), f"when {path} began"
+        if exported is not None:
+            noted, began = exported, f"those of the run that {path} is of"
+        _check(config, dataset, noted, began, or_else)
     return dataset
+
+
+def digest_of_rows(directory: Path) -> str | None:
+    """What a run notes of its rows; None where its dataset is pinned.
+
+    Raises:
+        DataError: the note is damaged.
+    """
+    return noted_digest(directory / NOTE)
 
 
 def are_its_rows(config: Config, directory: Path) -> bool:
     """Whether these are known to be the rows that a run began with."""
     name, path = config.dataset.name, config.dataset.path
-    return is_pinned(name, path) or noted_digest(directory / NOTE) == _digest_of(name, path)
+    return is_pinned(name, path) or digest_of_rows(directory) == _digest_of(name, path)
 
 
-def _check(config: Config, dataset: Dataset, directory: Path, or_else: str) -> None:
-    noted = noted_digest(directory / NOTE)
+def _check(config: Config, dataset: Dataset, noted: str | None, began: str, or_else: str) -> None:
     if noted is not None and noted != _digest(dataset):
         raise DataError(
-            f"{config.dataset.path or dataset.name}: other rows than when {directory} began; put them "
-            f"back, or {or_else}"
+            f"{config.dataset.path or dataset.name}: other rows than {began}; put them back, or {or_else}"
         )
 
 
