@@ -445,6 +445,20 @@ def test_all_runs_below_a_folder_are_rows_for_pandas(uninterrupted, tmp_path):
     assert only["test.log_p"] is None
 
 
+def test_a_link_to_a_run_is_a_run_and_none_is_there_twice(uninterrupted, tmp_path):
+    """A folder of links is how people put chosen runs side by side."""
+    run, folder = uninterrupted[0], tmp_path / "chosen"
+    (folder / "own").mkdir(parents=True)
+    shutil.copy(run / "config.yaml", folder / "own")
+    (folder / "one").symlink_to(run)
+    (folder / "twice").symlink_to(run)
+    (folder / "same").symlink_to(folder / "own")
+    (folder / "above").symlink_to(tmp_path)  # a circle: not followed
+    (folder / "nowhere").symlink_to(tmp_path / "nothing")
+    found = [row["directory"] for row in bihm.results(folder)]
+    assert found == [str(folder / "one"), str(folder / "own")]
+
+
 def test_help_shows_every_function_with_its_words():
     text = pydoc.plain(pydoc.render_doc(bihm))
     for word in (

@@ -83,7 +83,11 @@ def read_three(paths: tuple[Path, Path, Path], missing: bool = False) -> Splits:
 
 
 def _siblings(path: Path) -> tuple[Path, Path] | None:
-    """NAME.valid.csv and NAME.test.csv, however they call themselves, beside NAME.train.csv."""
+    """NAME.valid.csv and NAME.test.csv, however they call themselves, beside NAME.train.csv.
+
+    Raises:
+        DataError: only one of the two is there: whoever made it does not want it to be ignored.
+    """
     match = TRAIN.fullmatch(path.name)
     if match is None:
         return None
@@ -94,8 +98,16 @@ def _siblings(path: Path) -> tuple[Path, Path] | None:
             (path.with_name(name) for name in names if path.with_name(name).is_file()), None
         )
 
-    valid, test = beside("valid", "val"), beside("test", "ts")
-    return None if valid is None or test is None else (valid, test)
+    valid, test = beside("valid", "val", "validation", "dev"), beside("test", "ts")
+    if valid is None and test is None:
+        return None
+    if valid is None or test is None:
+        word, there = ("valid", test) if valid is None else ("test", valid)
+        lacking = f"{match['name']}{match['dot']}{word}{match['ending']}"
+        raise DataError(
+            f"{path}: {there and there.name} is beside it, but no {lacking}; splits are three files"
+        )
+    return valid, test
 
 
 def read(path: Path, missing: bool = False) -> Splits:

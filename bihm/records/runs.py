@@ -51,12 +51,21 @@ def rows_of(directories: Iterable[Path]) -> list[dict[str, Any]]:
     return [columns | row for row in found]
 
 
-def _runs(folder: Path) -> Iterator[Path]:
+def _runs(folder: Path) -> list[Path]:
+    """The runs at or below a folder, each once, and what links to one; other links are not followed."""
+    found, links = [], []
     for place, inner, files in os.walk(folder):
         # A checkpoint's thousand files are no runs; nor is what a file manager or a notebook hides.
         inner[:] = [name for name in inner if name != "checkpoints" and not name.startswith(".")]
+        links += [Path(place, name) for name in inner if os.path.islink(Path(place, name))]
         if set(files) & FILES:
-            yield Path(place)
+            found.append(Path(place))
+    there = {os.path.realpath(place) for place in found}
+    for link in sorted(links):
+        if os.path.realpath(link) not in there and any((link / name).is_file() for name in FILES):
+            there.add(os.path.realpath(link))
+            found.append(link)
+    return found
 
 
 def _row(directory: Path) -> dict[str, Any]:

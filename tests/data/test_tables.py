@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import re
 
 import numpy as np
 import pytest
@@ -467,6 +468,7 @@ def test_libsvm_splits_are_as_wide_as_the_widest(home):
         ("x.train.data", "x.valid.data", "x.ts.data"),
         ("x_train.amat", "x_valid.amat", "x_test.amat"),
         ("x-train.csv.gz", "x-val.csv.gz", "x-test.csv.gz"),
+        ("x.train.csv", "x.dev.csv", "x.test.csv"),
     ],
 )
 def test_files_of_splits_beside_each_other_are_three_splits(home, names):
@@ -482,8 +484,20 @@ def test_files_of_splits_beside_each_other_are_three_splits(home, names):
     )
     made = data.import_file(home / names[0], "mine")
     np.testing.assert_array_equal(data.load("mine", str(made.data)).test, X[2:])
+    (home / names[1]).unlink()  # with one of them alone, the other would be ignored
+    lacking = re.sub(r"(val|dev)\.", "valid.", names[1])
+    with pytest.raises(
+        DataError, match=f"{names[2]} is beside it, but no {lacking}; splits are three"
+    ):
+        data.load("file", str(home / names[0]))
+    (home / names[2]).rename(home / names[1])
+    lacking = re.sub(r"ts\.", "test.", names[2])
+    with pytest.raises(
+        DataError, match=f"{names[1]} is beside it, but no {lacking}; splits are three"
+    ):
+        data.load("file", str(home / names[0]))
     (home / names[1]).unlink()
-    with pytest.raises(DataError, match="has 4 rows; at least 10"):  # one of them alone is cut
+    with pytest.raises(DataError, match="has 4 rows; at least 10"):  # without them it is cut
         data.load("file", str(home / names[0]))
 
 

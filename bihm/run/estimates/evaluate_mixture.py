@@ -15,7 +15,13 @@ from bihm.records.results import block_of, doubts, pair_of, plus_minus
 from bihm.records.run_files import place, read_json
 from bihm.run.build import fixed_rows
 from bihm.run.estimates.drawn_rows import draw_rows
-from bihm.run.estimates.estimate_files import Extras, find_dataset, leave_files, tell_of_rows
+from bihm.run.estimates.estimate_files import (
+    Extras,
+    find_dataset,
+    leave_files,
+    parameters_of,
+    tell_of_rows,
+)
 from bihm.run.estimates.listener import NOBODY, Listener
 from bihm.run.estimates.mixture import Mixture, fit_weights, log_p_of, mix, name_of
 from bihm.run.trained import TrainedMachine
@@ -30,18 +36,21 @@ def _file(
     path = place(out, default, ".json", beside=[".npz"], reads=reads, replaces=True)
     with contextlib.suppress(DataError):  # absent or damaged: nothing to lose
         there = read_json(path)
-        if isinstance(there, dict) and _about(there) != _about(what):
+        if isinstance(there, dict) and not _is_about(there, what):
             raise ConfigError(
                 f"{path} holds other estimates than those of this mixture; choose another out="
             )
     return path
 
 
-def _about(block: dict[str, Any]) -> list[Any]:
-    """Of which machines and rows estimates are; a published block names its machines from its root."""
-    machines = block.get("mixture_of")
-    places = list(map(os.path.abspath, machines)) if isinstance(machines, list) else machines
-    return [places, block.get("dataset"), block.get("cut")]
+def _is_about(there: dict[str, Any], what: dict[str, Any]) -> bool:
+    """Whether estimates are of these machines, at their places or moved with their parameters, and rows."""
+    if any(there.get(key) != what.get(key) for key in ("dataset", "cut")):
+        return False
+    machines = there.get("mixture_of")  # a published block names its machines from its root
+    places = list(map(os.path.realpath, machines)) if isinstance(machines, list) else machines
+    same_places = places == list(map(os.path.realpath, what["mixture_of"]))
+    return same_places or there.get("parameters") == what["parameters"]
 
 
 @disk_refusals()
@@ -75,6 +84,7 @@ def evaluate_mixture(
     fitted = draw_rows(fitted, count and min(count, len(fitted)), "valid", to).rows
     places = [os.path.abspath(name_of(machine)) for machine in machines]
     what = {**about, **drawn.about, "mixture_of": places}
+    what["parameters"] = [parameters_of(machine) for machine in machines]
     file = _file(machines, what, f"{split}-K{K}{Extras(rows=count).name}", out)
     valid = mixture.estimates(fitted, K, split="valid", report=to.report)
     weights = fit_weights(log_p_of(valid))

@@ -147,6 +147,16 @@ def test_a_mixture_is_the_same_by_whatever_way_its_runs_are_named(
     assert "holds other estimates than those of this mixture" in told
 
 
+def test_a_mixture_is_the_same_when_its_runs_were_moved(command, runs, tmp_path):
+    copies = [shutil.copytree(run, tmp_path / "before" / run.name) for run in runs]
+    assert command(f"run={copies[0]},{copies[1]}", "K=5")[0] == 0
+    (tmp_path / "before").rename(tmp_path / "after")
+    a, b = (tmp_path / "after" / run.name for run in runs)
+    assert command(f"run={a},{b}", "K=5")[0] == 0
+    block = json.loads((a / "eval-mixture-test-K5.json").read_text())
+    assert block["mixture_of"] == [str(a), str(b)]
+
+
 def test_on_valid_it_says_that_the_weights_know_the_rows(command, runs, tmp_path):
     a, b = runs
     code, _, told = command(f"run={a},{b}", "K=5", "split=valid", f"out={tmp_path}")
