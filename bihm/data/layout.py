@@ -25,7 +25,9 @@ ABSENT = re.compile(
     r"|\?|\.|[+-]?nan|<?n/?a>?|null|none|missing|undefined", re.IGNORECASE
 )  # of a value that a row lacks; nothing at all between two commas
 MISSING = 2  # in the place of a bit that a file lacks, where missing values are taken
-TAKEN = " (bihm-eval dataset=FILE takes missing values, of one run at one K)"
+TAKEN = (
+    " (bihm-eval dataset=FILE takes missing values, of one run at one K; machine.given in Python)"
+)
 SEPARATORS = {b",": "commas", b";": "semicolons", b"\t": "tabs", BLANK: "blanks"}
 
 

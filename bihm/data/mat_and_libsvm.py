@@ -33,7 +33,8 @@ def _on(line: bytes, where: str) -> list[int]:
         index, _, value = item.partition(b":")
         if not index.isdigit() or len(index) > 9:
             raise DataError(f"{where} has {shown(item)!r}; a feature is written as i:1")
-        if BIT.fullmatch(value) is None:
+        bit = BIT.fullmatch(value)
+        if bit is None:
             raise DataError(f"{where} has {shown(item)!r}; only 0 and 1 are bits")
         if int(index) == 0:
             raise DataError(
@@ -43,7 +44,7 @@ def _on(line: bytes, where: str) -> list[int]:
         if int(index) in seen:
             raise DataError(f"{where} names feature {int(index)} twice; once is right")
         seen.add(int(index))
-        if float(value) == 1:
+        if bit["one"] or bit["true"]:
             on.append(int(index))
     return on
 

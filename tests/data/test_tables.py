@@ -462,6 +462,11 @@ def test_libsvm_splits_are_as_wide_as_the_widest(home):
     assert [rows.tolist() for rows in got[:3]] == [[[0, 0, 1]], [[1, 0, 0]], [[0, 1, 0]]]
 
 
+def test_libsvm_has_bits_as_tables_have_them(home):
+    (home / "x.svm").write_text("1 1:true 2:1,0 3:1e0 4:+1 5:False 6:0,0 7:1.\n")
+    assert files.read_parts(home / "x.svm").arrays[0].tolist() == [[1, 1, 1, 1, 0, 0, 1]]
+
+
 @pytest.mark.parametrize(
     "names",
     [

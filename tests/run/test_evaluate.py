@@ -189,6 +189,10 @@ def test_what_is_missing_has_a_probability_given_what_is_seen(run, tmp_path, cap
     lacking = machine.given(other, K=200)
     assert lacking.log_p_missing is None
     np.testing.assert_array_equal(lacking.log_p_seen, alone.log_p_seen)
+    np.save(tmp_path / "none.npy", np.zeros(16))
+    with pytest.raises(SystemExit, match="2"):
+        evaluate_main([f"run={run}", "K=1", f"given={tmp_path}/none.npy"])
+    assert f"given={tmp_path}/none.npy observes no pixel: nothing is" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
         evaluate_main([f"run={run}", "K=[1,2]", "given=left"])
     assert "given goes with one K" in capsys.readouterr().err

@@ -47,10 +47,15 @@ def layout_of(config: Config) -> ImageLayout | None:
     return ImageLayout((shape[0], shape[1]), column_major=False)
 
 
-def observed_of(mask: ArrayLike, rows: int, width: int, layout: ImageLayout | None) -> np.ndarray:
-    """A mask as bool (visible,) or (rows, visible), True where observed: a word, a file, or bits."""
+def observed_of(
+    mask: ArrayLike, rows: int, width: int, layout: ImageLayout | None, key: str = "mask"
+) -> np.ndarray:
+    """A mask as bool (visible,) or (rows, visible), True where observed: a word, a file, or bits.
+
+    `key` is that of the command line which names it.
+    """
     if isinstance(mask, str):
-        return observed_pixels(mask, width, layout)
+        return observed_pixels(mask, width, layout, key)
     bits = numbers(mask, "mask")
     if bits.shape not in ((width,), (rows, width)):
         raise ConfigError(
@@ -61,28 +66,31 @@ def observed_of(mask: ArrayLike, rows: int, width: int, layout: ImageLayout | No
     return observed
 
 
-def observed_pixels(mask: str, width: int, layout: ImageLayout | None) -> np.ndarray:
+def observed_pixels(
+    mask: str, width: int, layout: ImageLayout | None, key: str = "mask"
+) -> np.ndarray:
     """Turn `mask` into a bool vector, True where a pixel is observed and stays.
 
     `left`, `right`, `top` and `bottom` name the observed half of an image. Anything else is a file with
     `width` bits in the order of the data's columns: .npy, .npz (one array, or `mask`), .mat, or a text.
     """
-    observed = _half(mask, width, layout) if mask in HALVES else _bits(mask, width)
-    check_observed(observed, f"mask={mask}")
+    named = f"{key}={mask}"
+    observed = _half(mask, named, width, layout) if mask in HALVES else _bits(mask, named, width)
+    check_observed(observed, named)
     return observed
 
 
 def check_observed(observed: np.ndarray, where: str) -> None:
-    """Refuse to complete rows of which all is known, or nothing."""
+    """Refuse a mask under which all is known, or nothing."""
     if observed.all():
-        raise ConfigError(f"{where} observes every pixel: nothing is left to sample")
+        raise ConfigError(f"{where} observes every pixel: nothing is missing")
     if not observed.any():
-        raise ConfigError(f"{where} observes no pixel: without it the chain samples all of them")
+        raise ConfigError(f"{where} observes no pixel: nothing is there to go by")
 
 
-def _half(mask: str, width: int, layout: ImageLayout | None) -> np.ndarray:
+def _half(mask: str, named: str, width: int, layout: ImageLayout | None) -> np.ndarray:
     if layout is None:
-        raise ConfigError(f"mask={mask} needs image data; give a file of {width} bits instead")
+        raise ConfigError(f"{named} needs image data; give a file of {width} bits instead")
     height, across = layout.shape
     row, column = np.indices(layout.shape)
     picture = {
@@ -94,18 +102,18 @@ def _half(mask: str, width: int, layout: ImageLayout | None) -> np.ndarray:
     return (picture.T if layout.column_major else picture).reshape(-1)
 
 
-def _bits(mask: str, width: int) -> np.ndarray:
-    bits = _read_mask(Path(paths.expand(mask)), width)
+def _bits(mask: str, named: str, width: int) -> np.ndarray:
+    bits = _read_mask(Path(paths.expand(mask)), named, width)
     if bits.size != width or max(bits.shape) != width:
-        raise ConfigError(f"mask={mask} has the shape {bits.shape}; this run needs {width} bits")
+        raise ConfigError(f"{named} has the shape {bits.shape}; this run needs {width} bits")
     if not np.isin(bits, (0, 1)).all():
         raise DataError(f"{mask}: only 0 and 1 are bits of a mask")
     return bits.reshape(-1).astype(bool)
 
 
-def _read_mask(path: Path, width: int) -> np.ndarray:
+def _read_mask(path: Path, named: str, width: int) -> np.ndarray:
     if not os.path.isfile(path):  # Path.is_file raises on a name that is too long
-        raise ConfigError(f"mask={path} is neither one of {', '.join(HALVES)} nor a file")
+        raise ConfigError(f"{named} is neither one of {', '.join(HALVES)} nor a file")
     kind = files.ending(path)
     if kind == ".npy":
         return archive.read_npy(path)
@@ -115,7 +123,7 @@ def _read_mask(path: Path, width: int) -> np.ndarray:
         return files.read_parts(path).arrays[0]
     if kind != ".npz":
         known = ", ".join([".npy", ".npz", ".mat", *files.TEXT])
-        raise ConfigError(f"mask={path} must end in one of {known}")
+        raise ConfigError(f"{named} must end in one of {known}")
     arrays = archive.read_npz(path)
     if len(arrays) != 1 and "mask" not in arrays:
         raise DataError(f"{path}: holds {', '.join(arrays) or 'nothing'}; one array is needed")
