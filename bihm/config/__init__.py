@@ -4,6 +4,7 @@ from bihm.config.explain import explain
 from bihm.config.read import differences, from_dict, load, parse
 from bihm.config.schema import (
     GROUPS,
+    MACHINE_KEYS,
     Config,
     DistributedConfig,
     PhaseConfig,
@@ -18,6 +19,7 @@ from bihm.config.schema import (
 
 __all__ = [
     "GROUPS",
+    "MACHINE_KEYS",
     "Config",
     "DistributedConfig",
     "PhaseConfig",

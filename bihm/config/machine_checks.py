@@ -14,6 +14,7 @@ from bihm.config.families import INITIAL_WEIGHTS, TARGETPROP, TARGETPROP_OPTIONS
 from bihm.config.schema import Config, SideConfig
 from bihm.errors import ConfigError
 from bihm.machine.layers import LAYERS
+from bihm.machine.layers.dsbn import ACTIVATIONS
 from bihm.machine.rules import RULES
 
 MOST_STEPS = 10**4  # of inference, rounds and spikes
@@ -47,7 +48,7 @@ def _check_model(config: Config) -> None:
         require_one_of("model.weights", config.model.weights, INITIAL_WEIGHTS)
     for option in (own for own in TARGETPROP_OPTIONS if own != "weights"):
         value = options[option]
-        if isinstance(value, int) and not isinstance(value, float):
+        if isinstance(value, int):
             require_whole(f"model.{option}", value, least=0, most=MOST_STEPS)
         else:
             require_number(f"model.{option}", value, zero=True)
@@ -55,7 +56,7 @@ def _check_model(config: Config) -> None:
 
 def _check_side(name: str, side: SideConfig, types: set[str]) -> None:
     """Refuse options of layers that make no sense, or that no layer of this side would read."""
-    require_one_of(f"{name}.activation", side.activation, ("tanh", "sigmoid", "relu"))
+    require_one_of(f"{name}.activation", side.activation, ACTIVATIONS)
     require_one_of(f"{name}.order", side.order, ("natural", "random"))
     many = isinstance(side.hidden, list)
     widths = side.hidden if many else [1 if side.hidden is None else side.hidden]

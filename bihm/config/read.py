@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from bihm.config.checks import check, check_depth, check_flat
 from bihm.config.explain import explain
 from bihm.config.families import check_strangers, settled
-from bihm.config.schema import Config, flatten
+from bihm.config.schema import MACHINE_KEYS, Config, flatten
 from bihm.errors import ConfigError
 
 
@@ -109,7 +109,7 @@ def differences(saved: Config, wanted: Config) -> list[str]:
     Limits are `max_seconds`, and epochs and patience, also those of phases. On how many devices it trains,
     and how often it saves, makes no other run of it.
     """
-    free = ("devices", "max_seconds", "checkpoint.every_seconds", "epochs", "stop.patience")
+    free = (*MACHINE_KEYS, "max_seconds", "epochs", "stop.patience")
     before, after = (
         flatten(config) | settled(config) | {"optim.phases": _unlimited(config)}
         for config in (saved, wanted)

@@ -15,6 +15,7 @@ from bihm.machine.layer_sizes import layer_sizes
 
 MOST_LAYERS = 1000
 GROUPS = ("model", "dataset", "experiment")  # folders of configs/, chosen by name
+MACHINE_KEYS = ("devices", "checkpoint.every_seconds")  # make no other run, nor another setting
 LONGEST_NAME = 80  # of the words in the name of a sweep's job
 
 

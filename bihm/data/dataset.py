@@ -26,7 +26,6 @@ __all__ = [
 ]
 
 HERE = Path(__file__).parent
-MNIST_VALID = 10_000  # the usual choice: the last rows of the 60,000
 
 
 class Dataset(NamedTuple):
@@ -131,7 +130,10 @@ def _splits(wanted: Entry, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarra
     if wanted.grey:
         train = arrays["x_train"].reshape(-1, wanted.n_features)
         test = arrays["x_test"].reshape(-1, wanted.n_features)
-        return {"train": train[:-MNIST_VALID], "valid": train[-MNIST_VALID:], "test": test}
+        first = wanted.rows[
+            "train"
+        ]  # valid are the last rows of the file's own train, the usual choice
+        return {"train": train[:first], "valid": train[first:], "test": test}
     return {split: archive.unpack(arrays[split], wanted.n_features) for split in SPLITS}
 
 

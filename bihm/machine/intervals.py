@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import stdtrit
 
-from bihm.machine.likelihood import LogZ
+from bihm.machine.likelihood import LogZ, minus_log_z
 
 Repeats = Float[np.ndarray, "repeats rows"]
 
@@ -51,13 +51,12 @@ def two_level(values: Repeats, power: float) -> Interval:
     )
 
 
-def minus_log_z(tilde: Interval, log_z: LogZ, rows: int) -> Interval:
-    """log p* = log p~* - 2 log Z: the error of 2 log Z, which all rows share, is one over samples."""
+def star_interval(tilde: Interval, log_z: LogZ, rows: int) -> Interval:
+    """That of log p* from log p~*'s: the error of 2 log Z, which all rows share, is one over samples."""
     middle = tilde.corrected - log_z.mean
     reach = float(np.hypot(tilde.high - tilde.corrected, _quantile(rows) * log_z.stderr))
     return Interval(
-        tilde.mean - log_z.mean,
-        float(np.hypot(tilde.sem, log_z.stderr)),
+        *minus_log_z((tilde.mean, tilde.sem), log_z),
         tilde.sem_rows,
         float(np.hypot(tilde.sem_samples, log_z.stderr)),
         *(middle, middle - reach, middle + reach),

@@ -197,6 +197,12 @@ def mean_and_sem(values: Float[AnyArray, " rows"]) -> tuple[float, float]:
         return float(exact.mean()), float(sem)
 
 
+def minus_log_z(bound: tuple[float, float], log_z: LogZ) -> tuple[float, float]:
+    """log p* = log p~* - 2 log Z and its standard error, from those of log p~*: the two are independent."""
+    mean, sem = bound
+    return mean - log_z.mean, float(np.hypot(sem, log_z.stderr))
+
+
 def check_meaning(name: str, value: float) -> None:
     """Refuse an estimate that is no number, or so large that float32 does not count its nats.
 

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from bihm import __version__
 from bihm.machine import tails
-from bihm.machine.likelihood import Estimates, LogZ, check_meaning, mean_and_sem
+from bihm.machine.likelihood import Estimates, LogZ, check_meaning, mean_and_sem, minus_log_z
 from bihm.types import AnyArray
 
 MANY = 0.1  # rows with a high k-hat, as a share: below it some are high by chance
@@ -38,11 +38,8 @@ def block_of(estimates: Estimates, K: int, log_z: LogZ | None) -> dict[str, Any]
     result["log_p"] = pair_of(estimates.log_p)
     if log_z is not None:
         bound = result["log_p_tilde_star"] = pair_of(estimates.log_p_tilde_star)
-        # log p* = log p~* - 2 log Z: the two errors are independent.
-        result["log_p_star"] = {
-            "mean": bound["mean"] - log_z.mean,
-            "sem": float(np.hypot(bound["sem"], log_z.stderr)),
-        }
+        star = minus_log_z((bound["mean"], bound["sem"]), log_z)
+        result["log_p_star"] = dict(zip(("mean", "sem"), star, strict=True))
         result["two_log_z"] = log_z._asdict()
     result["ess_p"] = mean_and_sem(estimates.ess_p)[0]
     if log_z is not None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bihm.config import Config, flatten
+from bihm.config import MACHINE_KEYS, Config, flatten
 
 FOLDER = "mean-over-seeds"  # in a sweep's folder: one run of TensorBoard's for each setting
 LEAST = 2  # seeds that have a spread
@@ -36,7 +36,8 @@ def settings(configs: Mapping[Path, Mapping[str, Any]]) -> list[Setting]:
 
     A run that was made twice counts once: a second one adds no seed, and takes from the spread of them.
     """
-    keys = [key for key in differing(configs.values()) if key != "seed"]
+    none = ("seed", *MACHINE_KEYS)
+    keys = [key for key in differing(configs.values()) if key not in none]
     groups: dict[tuple[str, ...], dict[str, Path]] = {}
     for job, config in configs.items():
         group = groups.setdefault(tuple(str(config.get(key)) for key in keys), {})

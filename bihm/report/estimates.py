@@ -8,7 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from bihm.machine.layer_terms import layer_terms, units_in_use
-from bihm.machine.likelihood import Estimates, LogZ, check_meaning, mean_and_sem, summarise_log_z
+from bihm.machine.likelihood import (
+    Estimates,
+    LogZ,
+    check_meaning,
+    mean_and_sem,
+    minus_log_z,
+    summarise_log_z,
+)
 from bihm.machine.rules import has_p_star
 from bihm.run.build import make_keys
 from bihm.run.estimates.curve import curve
@@ -77,7 +84,7 @@ def believe(machine: TrainedMachine, log_z: LogZ | None, most_rows: int, K: int)
     means = {name: [Point(*mean_and_sem(getattr(one, name))) for one in found] for name in names}
     if log_z is not None:
         means["log_p_star"] = [
-            Point(point.mean - log_z.mean, float(np.hypot(point.sem, log_z.stderr)))
+            Point(*minus_log_z((point.mean, point.sem), log_z))
             for point in means["log_p_tilde_star"]
         ]
     for name, points in means.items():

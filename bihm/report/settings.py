@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bihm.config import Config, flatten
+from bihm.config import MACHINE_KEYS, Config, flatten
 from bihm.machine.layer_sizes import layer_sizes
 from bihm.records import seeds
 from bihm.report.files import RunFiles
 
 # What makes no other setting of a run: its seed, and when it has to end.
-NOT_A_SETTING = ("seed", "max_seconds", "checkpoint.every_seconds")
+NOT_A_SETTING = ("seed", "max_seconds", *MACHINE_KEYS)
 FOLLOWS = ("dataset.n_features", "dataset.image_shape")  # from the dataset
 SCORES = ("valid.log_p_star", "valid.log_p", "valid.parzen")  # what a sweep is compared by
 MOST_LEVELS, PARTS = 8, 4  # of a key with numbers: more values than that are put into a few ranges

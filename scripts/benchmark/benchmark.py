@@ -29,11 +29,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from floors import alternate, floor_of, repeat
-from hydra import compose, initialize_config_dir
 
 from bihm import config as schema
-from bihm import paths
-from bihm.cli import sweep
+from bihm.cli.compose import compose_words
 from bihm.kernels.noise import uniforms
 from bihm.machine.layer_sizes import layer_sizes
 from bihm.machine.likelihood import log_weights
@@ -56,10 +54,7 @@ GROWTH = {
 
 def read_config(overrides: list[str]) -> schema.Config:
     """Compose a configuration as `bihm-train` does."""
-    schema.register()
-    sweep.register()
-    with initialize_config_dir(str(paths.configs()), version_base="1.3"):
-        config = schema.parse(compose("train", overrides=overrides))
+    config, _ = compose_words(overrides)
     if config.layers is None:
         config.layers = layer_sizes(config.depth, config.dataset.n_features)
     return config

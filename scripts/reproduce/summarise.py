@@ -7,29 +7,32 @@ Configurations are told apart by the keys in which they differ, the seed aside. 
 
 import argparse
 import statistics
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 from jobs import is_finished, seeds_error
 
-from bihm.config import Config, flatten, load
+from bihm.config import flatten, load
 from bihm.records.run_files import read_json
+from bihm.records.seeds import settings
 
 COLUMNS = ("log_p", "log_p_star", "two_log_z", "ess_p", "ess_p_star")
 
 
-def runs(folder: Path, split: str) -> list[tuple[dict[str, Any], dict[str, float]]]:
-    """The configuration and the estimates of every finished run."""
-    found = []
+def runs(
+    folder: Path, split: str
+) -> tuple[dict[Path, dict[str, Any]], dict[Path, dict[str, float]]]:
+    """The configuration of every finished run, and its estimates."""
+    configs, estimates = {}, {}
     for results in sorted(folder.rglob("results.json")):
         if not is_finished(results.parent):
             continue
         block = read_json(results)[split]
         means = {name: block[name] for name in COLUMNS if name in block}
         means = {k: v["mean"] if isinstance(v, dict) else v for k, v in means.items()}
-        found.append((flatten(load(results.with_name("config.yaml"))), means))
-    return found
+        configs[results.parent] = flatten(load(results.with_name("config.yaml")))
+        estimates[results.parent] = means
+    return configs, estimates
 
 
 def mean_and_sem(values: list[float], digits: int = 3) -> str:
@@ -46,19 +49,13 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--split", default="valid", choices=("valid", "test"))
     arguments = parser.parse_args()
-    found = runs(arguments.folder, arguments.split)
-    keys = [
-        key
-        for key in flatten(Config())
-        if key != "seed" and len({str(config.get(key)) for config, _ in found}) > 1
-    ]
-    groups: dict[tuple[str, ...], list[dict[str, float]]] = defaultdict(list)
-    for config, means in found:
-        groups[tuple(str(config.get(key)) for key in keys)].append(means)
-    rows = [[*keys, "seeds", *COLUMNS]]
-    for values, members in sorted(groups.items()):
+    configs, estimates = runs(arguments.folder, arguments.split)
+    found = sorted(settings(configs), key=lambda one: tuple(one.values.values()))
+    rows = [[*(found[0].values if found else ()), "seeds", *COLUMNS]]
+    for one in found:
+        members = [estimates[job] for job in one.jobs]
         cells = [mean_and_sem([m[c] for m in members if c in m]) for c in COLUMNS]
-        rows.append([*values, str(len(members)), *cells])
+        rows.append([*one.values.values(), str(len(members)), *cells])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
         print("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))

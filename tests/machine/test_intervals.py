@@ -6,7 +6,7 @@ import pytest
 from oracle import exact, states
 from tiny_machine import tiny_machine
 
-from bihm.machine.intervals import minus_log_z, pooled, pooled_log_z, two_level
+from bihm.machine.intervals import pooled, pooled_log_z, star_interval, two_level
 from bihm.machine.likelihood import LogZ, log_z_tile, summarise_log_z
 from bihm.machine.machine import split
 from bihm.run.estimates.repeats import POWERS
@@ -42,7 +42,7 @@ def test_2_log_z_of_several_seeds_is_that_of_all_their_samples():
 
 def test_the_error_of_2_log_z_is_carried_into_p_star():
     tilde = two_level(np.array([[-1.0, -4.0, -6.0], [-3.0, -4.0, -9.0]]), 0.5)
-    star = minus_log_z(tilde, LogZ(-2.0, 0.5, -3.0, -1.0, 100, 5), 3)
+    star = star_interval(tilde, LogZ(-2.0, 0.5, -3.0, -1.0, 100, 5), 3)
     assert star.mean == pytest.approx(tilde.mean + 2)
     assert star.sem == pytest.approx(np.hypot(tilde.sem, 0.5))
     assert star.sem_rows == tilde.sem_rows
@@ -95,7 +95,7 @@ def test_intervals_of_95_percent_hold_the_truth_in_90_to_99_of_100():
         z = pooled_log_z([summarise_log_z(some, 2) for some in terms[i]])
         intervals |= {
             "two_log_z": z,
-            "log_p_star": minus_log_z(intervals["log_p_tilde_star"], z, ROWS),
+            "log_p_star": star_interval(intervals["log_p_tilde_star"], z, ROWS),
         }
         for name, one in intervals.items():
             held[name] += one.low <= expected[name] <= one.high

@@ -33,6 +33,8 @@ def test_settings_are_told_apart_by_every_key_but_the_seed():
 def test_a_run_that_was_made_twice_is_one_seed():
     configs = {Path(name): flat(seed=seed, K=5) for name, seed in (("a", 0), ("b", 0), ("c", 1))}
     assert settings(configs) == [({}, [Path("a"), Path("c")])]
+    configs[Path("b")]["devices"] = 2  # as it is on other devices
+    assert settings(configs) == [({}, [Path("a"), Path("c")])]
 
 
 def test_mean_and_deviation():

@@ -73,6 +73,7 @@ def test_what_follows_from_another_key_was_not_swept():
     ]
     assert swept(by_data) == ["dataset.name"]
     assert swept([run(max_seconds=1.0), run(max_seconds=2.0)]) == []
+    assert swept([run(devices=1), run(devices=2)]) == []
 
 
 def test_seeds_of_one_setting_are_together():

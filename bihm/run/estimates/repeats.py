@@ -7,7 +7,7 @@ import numpy as np
 
 from bihm.errors import ConfigError
 from bihm.machine.family import Report, silent
-from bihm.machine.intervals import Interval, minus_log_z, pooled_log_z, two_level
+from bihm.machine.intervals import Interval, pooled_log_z, star_interval, two_level
 from bihm.machine.likelihood import Estimates, LogZ
 from bihm.machine.rules import has_p_star
 from bihm.run.trained import TrainedMachine
@@ -65,7 +65,7 @@ def repeats_block(found: Repeated) -> dict[str, Any]:
         block[name] = two_level(values, POWERS[name])._asdict() | {"bias": "low"}
     if found.log_z is not None:
         tilde = Interval(*(block["log_p_tilde_star"][name] for name in Interval._fields))
-        star = minus_log_z(tilde, found.log_z, len(found.mean.log_p))
+        star = star_interval(tilde, found.log_z, len(found.mean.log_p))
         too_high = found.log_z.stderr**2 / 2
         bias = (
             f"low as log_p_tilde_star; high by about {too_high:.1e}, since 2 log Z is low by that"
