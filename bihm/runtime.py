@@ -3,7 +3,6 @@
 import gc
 import hashlib
 import importlib.util
-import json
 import logging
 import os
 import platform
@@ -13,7 +12,6 @@ import sys
 import tempfile
 import warnings
 from pathlib import Path
-from typing import Any
 
 from bihm import paths
 from bihm.errors import ConfigError
@@ -23,11 +21,6 @@ PROBE = 100_000  # bytes, as a compiled program has
 CPUINFO = Path("/proc/cpuinfo")  # on Linux
 OF_INTEREST = ("model name", "flags", "Features")  # x86, x86, ARM
 THREADS = ("PJRT_NPROC", "NPROC")  # what XLA asks for the number of its threads, in this order
-PLACES = ".arithmetic"  # in a run directory: what its numbers were computed on, one entry for each change
-
-MOST_THREADS = 1024
-PARTITIONABLE = "jax_threefry_partitionable"  # which stream of random numbers a key gives
-_held = False  # XLA makes its threads once in a process
 
 
 def configure_jax() -> None:
@@ -111,59 +104,8 @@ def threads() -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
-def hold_threads(directory: Path) -> None:
-    """Let XLA use as many threads as a run began with, so that it goes on bit for bit on other cores.
-
-    Not where the user has said how many, and only before the first run of a process.
-    """
-    global _held
-    first, _held = not _held, True
-    if not first or any(name in os.environ for name in THREADS):
-        return
-    recorded = (recorded_places(directory) or [{}])[-1].get("threads")
-    if type(recorded) is int and 1 <= recorded <= MOST_THREADS and recorded != threads():
-        logging.getLogger("bihm").info(
-            "computing with %d threads, as this run began, so that it goes on bit for bit; "
-            "%s=%d in front of the command uses all cores",
-            *(recorded, THREADS[0], threads()),
-        )
-        os.environ[THREADS[0]] = str(recorded)
-
-
-def recorded_places(directory: Path) -> list[dict[str, Any]]:
-    """What a run's numbers were computed on so far; nothing where that is not known."""
-    try:
-        content = json.loads((directory / PLACES).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return []
-    known = isinstance(content, list) and all(isinstance(place, dict) for place in content)
-    return content if known else []
-
-
-def arithmetic(precision: str, devices: int = 1) -> dict[str, Any]:
-    """What the rounding of a run's numbers, and its random numbers, depend on beside its configuration.
-
-    `devices` is on how many of them it computes.
-    """
-    import jax
-    import jaxlib
-
-    device = jax.devices()[0]
-    here: dict[str, Any] = {"platform": " ".join(device.client.platform_version.split())}
-    if device.platform == "cpu":
-        here |= {"processor": _processor_name(), "threads": threads()}
-    return here | {
-        "device": device.device_kind,
-        "devices": devices,
-        "jax": jax.__version__,
-        "jaxlib": jaxlib.__version__,
-        "threefry_partitionable": bool(getattr(jax.config, PARTITIONABLE, True)),
-        "xla_flags": os.environ.get("XLA_FLAGS", ""),
-        "precision": precision,
-    }
-
-
-def _processor_name() -> str:
+def processor_name() -> str:
+    """What this processor is called, and a sign of its instructions."""
     names = [line.partition(":")[2].strip() for line in _processor() if line.startswith("model")]
     name = names[0] if names else platform.processor() or platform.machine()
     return (

@@ -91,10 +91,8 @@ class Together(Launcher):
 
     def _wake(self, job: DictConfig) -> None:
         """Set jax and logging up before the threads need them."""
-        from bihm.runtime import (  # jax takes a second to import: not before it is needed
-            configure_jax,
-            hold_threads,
-        )
+        from bihm.records.computed_on import hold_threads
+        from bihm.runtime import configure_jax  # jax takes a second: not before it is needed
 
         _log_to_console(job)
         hold_threads(_directory(job))

@@ -104,9 +104,9 @@ def _train(config: schema.Config, directory: Path, interactive: bool) -> float:
     from bihm.data import require
 
     require(config.dataset.name, config.dataset.path)
-    from bihm.runtime import (  # jax takes a second to import: not before it is needed
+    from bihm.records.computed_on import hold_threads
+    from bihm.runtime import (  # jax takes a second: not before it is needed
         configure_jax,
-        hold_threads,
         import_jax,
     )
 

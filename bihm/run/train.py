@@ -21,7 +21,7 @@ from bihm.errors import (
 from bihm.machine.machine import count_parameters
 from bihm.machine.training_step import TrainState, evaluated_params
 from bihm.records.checkpoint import Checkpoint, Checkpoints
-from bihm.records.computed_on import note_place
+from bihm.records.computed_on import arithmetic, note_arithmetic
 from bihm.records.locks import lock
 from bihm.records.logbook import Logbook
 from bihm.records.progress import progress
@@ -42,7 +42,7 @@ from bihm.run.training.processes import (
 from bihm.run.training.raised_limits import changed_limits, check_exact, is_longer
 from bihm.run.training.same_run import check_claim, finished_results
 from bihm.run.training.start import hold_to_its_start, start_from
-from bihm.runtime import arithmetic, computed_instead
+from bihm.runtime import computed_instead
 from bihm.signals import StopRequest, stop_request
 
 log = logging.getLogger("bihm")
@@ -103,7 +103,7 @@ def _train(run: Run, directory: Path, interactive: bool, stop: StopRequest) -> d
         saved = checkpoints.restore(state)
         start = saved or Checkpoint(state, state, {})
         here = arithmetic(run.config.precision, run.devices)
-        places = note_place(directory, here, fresh=saved is None)
+        places = note_arithmetic(directory, here, fresh=saved is None)
         book = Logbook(directory, *_logged(saved))
         last.callback(book.close)
         book.hparams(own_columns(run.config, columns(run.config)))

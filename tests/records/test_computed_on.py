@@ -11,7 +11,8 @@ from small_run import EACH_EPOCH, StopAt, metrics, tiny, without_clock
 
 from bihm import runtime
 from bihm.errors import Interrupted
-from bihm.records.computed_on import note_place
+from bihm.records import computed_on
+from bihm.records.computed_on import note_arithmetic
 from bihm.run import train as run_train
 from bihm.run.train import train
 
@@ -20,22 +21,24 @@ CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
 def test_places_are_listed_in_order_and_changes_told(tmp_path, caplog):
     one, two = {"threads": 1, "jax": "a"}, {"threads": 2, "jax": "a"}
-    assert note_place(tmp_path, one, fresh=False) == [one]  # a run of before there was a record
-    assert note_place(tmp_path, one, fresh=False) == [one]
+    assert note_arithmetic(tmp_path, one, fresh=False) == [
+        one
+    ]  # a run of before there was a record
+    assert note_arithmetic(tmp_path, one, fresh=False) == [one]
     assert not caplog.records
-    assert note_place(tmp_path, two, fresh=False) == [one, two]
+    assert note_arithmetic(tmp_path, two, fresh=False) == [one, two]
     (line,) = (record.getMessage() for record in caplog.records)
     assert line.startswith("threads was 1, now 2: ")
-    assert note_place(tmp_path, one, fresh=False) == [one, two, one]
-    assert note_place(tmp_path, two, fresh=True) == [two]  # nothing of the others is left
+    assert note_arithmetic(tmp_path, one, fresh=False) == [one, two, one]
+    assert note_arithmetic(tmp_path, two, fresh=True) == [two]  # nothing of the others is left
     for damage in ("", "{", "[1]", "{}", "null", "[" * 100_000):
         (tmp_path / ".arithmetic").write_text(damage)
-        assert note_place(tmp_path, one, fresh=False) == [one]
+        assert note_arithmetic(tmp_path, one, fresh=False) == [one]
 
 
 @pytest.mark.long
 def test_a_run_that_moves_says_so_and_its_results_list_both_places(tmp_path, monkeypatch, caplog):
-    here = runtime.arithmetic("f32")
+    here = computed_on.arithmetic("f32")
     with monkeypatch.context() as patch:
         patch.setattr(run_train, "arithmetic", lambda *given: here | {"threads": 64})
         StopAt(patch, 3)
@@ -48,7 +51,7 @@ def test_a_run_that_moves_says_so_and_its_results_list_both_places(tmp_path, mon
 
 
 def test_what_the_numbers_depend_on_is_named():
-    here = runtime.arithmetic("bf16")
+    here = computed_on.arithmetic("bf16")
     assert here["precision"] == "bf16"
     assert here["threads"] == runtime.threads() >= 1
     assert {
@@ -64,19 +67,19 @@ def test_what_the_numbers_depend_on_is_named():
 
 @pytest.mark.parametrize("recorded", [None, True, 0, -1, 10**9, "2", [2]])
 def test_a_strange_record_sets_no_threads(tmp_path, monkeypatch, recorded):
-    monkeypatch.setattr(runtime, "_held", False)
+    monkeypatch.setattr(computed_on, "_held", False)
     for name in runtime.THREADS:
         monkeypatch.delenv(name, raising=False)
     (tmp_path / ".arithmetic").write_text(json.dumps([{"threads": recorded}]))
-    runtime.hold_threads(tmp_path)
+    computed_on.hold_threads(tmp_path)
     assert runtime.THREADS[0] not in os.environ
 
 
 def test_the_users_number_of_threads_wins(tmp_path, monkeypatch):
-    monkeypatch.setattr(runtime, "_held", False)
+    monkeypatch.setattr(computed_on, "_held", False)
     monkeypatch.setenv("NPROC", "3")
     (tmp_path / ".arithmetic").write_text('[{"threads": 2}]')
-    runtime.hold_threads(tmp_path)
+    computed_on.hold_threads(tmp_path)
     assert runtime.threads() == 3
     monkeypatch.setenv("PJRT_NPROC", "5")
     assert runtime.threads() == 5
