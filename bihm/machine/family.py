@@ -78,14 +78,14 @@ class Family(Protocol):
     def has_likelihood(self) -> bool:
         """Whether log p(x) of bits can be estimated by samples of q."""
 
-    def describe(self, K: Sequence[int | None]) -> str:
+    def describe(self, K: Sequence[int]) -> str:
         """Its options in a few words for the first line of a run; K of each phase."""
 
     @property
     def final_words(self) -> str:
         """What of the final estimates a person should know while they are made, as `, K=1000,`."""
 
-    def check_draws(self, K: Sequence[int | None]) -> None:
+    def check_draws(self, K: Sequence[int]) -> None:
         """ConfigError for steps that need more random numbers than a key has; K of each phase."""
 
     def machine(self, visible_mean: AnyArray | None) -> nnx.Module:

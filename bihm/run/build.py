@@ -144,7 +144,7 @@ def make_run(config: Config) -> Run:
         mean = on_device(dataset.train_mean)
     structure, params, optimizer = make_parts(config, mean)
     plan = plan_epoch(len(dataset.train), config.batch_size, LONGEST_CHUNK)
-    check_steps(phases(config), plan.steps_per_epoch)
+    check_steps(sum(phase.epochs for phase in phases(config)), plan.steps_per_epoch)
     family = family_of(config)
     family.check_draws([phase.K for phase in phases(config)])
     every = config.eval.every or _evaluation_period(config, dataset, plan)
@@ -170,10 +170,10 @@ def _evaluation_period(config: Config, dataset: Dataset, plan: ChunkPlan) -> int
     """
     every, family = phases(config), family_of(config)
     evaluation = family.estimate_cost(len(dataset.valid))
-    cost = min(family.step_cost(phase.K or 1) for phase in every)
+    cost = min(family.step_cost(phase.K) for phase in every)
     training = plan.steps_per_epoch * config.batch_size * cost
     period = math.ceil(evaluation / (0.02 * training))
-    longest = max(phase.epochs or 1 for phase in every)
+    longest = max(phase.epochs for phase in every)
     patience = [phase.patience // 2 for phase in every if phase.patience is not None]
     return max(1, min(period, longest, *patience))
 
@@ -189,14 +189,24 @@ def saved_like(config: Config) -> tuple[Structure, TrainState]:
     return structure, init_state(params, optimizer)
 
 
-def phases(config: Config) -> list[PhaseConfig]:
-    """The phases of a run with every null filled in; a run without phases is one phase."""
+class Phase(NamedTuple):
+    """A part of a run with its own samples, rate and limits: a `PhaseConfig` with every null filled in."""
+
+    K: int
+    lr: float
+    lr_end: float
+    epochs: int
+    patience: int | None  # None: never stop early
+
+
+def phases(config: Config) -> list[Phase]:
+    """The phases of a run; a run without phases is one phase."""
     optim = config.optim
 
-    def filled(phase: PhaseConfig) -> PhaseConfig:
+    def filled(phase: PhaseConfig) -> Phase:
         lr = optim.lr if phase.lr is None else phase.lr
         lr_end = optim.lr_end if phase.lr_end is None else phase.lr_end
-        return PhaseConfig(
+        return Phase(
             K=config.K if phase.K is None else phase.K,
             lr=lr,
             lr_end=lr if optim.schedule == "constant" else lr_end,

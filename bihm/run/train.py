@@ -142,7 +142,7 @@ def _remedy(config: Config) -> str:
     key = "the lr of optim.phases" if own else "optim.lr"
     lower = f"lower {key} (now {', then '.join(rates)}) or {bound}"
     # Adam's steps are no longer for a larger penalty, but the squares of its gradient leave float32.
-    most = ADAMS_PENALTY if optim.name == "adam" else 1 / max(p.lr or 0 for p in phases(config))
+    most = ADAMS_PENALTY if optim.name == "adam" else 1 / max(p.lr for p in phases(config))
     for name, penalty in (("l2", optim.l2), ("l1", optim.l1)):
         if penalty >= most:
             return f"lower optim.{name} (now {penalty:g}), which alone breaks them, or {lower}"
@@ -156,7 +156,7 @@ def _logged(start: Checkpoint | None) -> tuple[int, int] | tuple[()]:
 
 def _steps(run: Run) -> int:
     """How many there are if nothing ends a phase early."""
-    return sum(phase.epochs or 0 for phase in phases(run.config)) * run.plan.steps_per_epoch
+    return sum(phase.epochs for phase in phases(run.config)) * run.plan.steps_per_epoch
 
 
 def _greet(run: Run, start: Checkpoint | None) -> None:

@@ -63,14 +63,14 @@ class Helmholtz:
     def score(self) -> str:
         return RULES[self.config.model.name].likelihood
 
-    def describe(self, K: Sequence[int | None]) -> str:
+    def describe(self, K: Sequence[int]) -> str:
         return f"K={', then '.join(map(str, K))}"
 
     @property
     def final_words(self) -> str:
         return f", K={self.config.eval.final_K},"
 
-    def check_draws(self, K: Sequence[int | None]) -> None:
+    def check_draws(self, K: Sequence[int]) -> None:
         check_draws(self.config, K)
 
     def machine(self, visible_mean: AnyArray | None) -> HelmholtzMachine:

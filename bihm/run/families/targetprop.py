@@ -58,7 +58,7 @@ class TargetProp:
                 )
             }
 
-    def describe(self, K: Sequence[int | None]) -> str:
+    def describe(self, K: Sequence[int]) -> str:
         del K
         how = self.inference
         return f"N={how.N}, delta={how.delta:g}, alpha={how.alpha:g}"
@@ -67,7 +67,7 @@ class TargetProp:
     def final_words(self) -> str:
         return f", {self.config.eval.final_parzen_samples} samples,"
 
-    def check_draws(self, K: Sequence[int | None]) -> None:
+    def check_draws(self, K: Sequence[int]) -> None:
         del K  # which it does not draw
 
     def machine(self, visible_mean: AnyArray | None) -> TargetPropMachine:

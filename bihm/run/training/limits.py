@@ -2,16 +2,15 @@
 
 from collections.abc import Sequence
 
-from bihm.config import Config, PhaseConfig
+from bihm.config import Config
 from bihm.errors import ConfigError
 from bihm.kernels.noise import COUNTERS
 
 MOST_STEPS = 2**31  # a step is counted in 32 bits
 
 
-def check_steps(phases: list[PhaseConfig], per_epoch: int) -> None:
+def check_steps(epochs: int, per_epoch: int) -> None:
     """Refuse more steps than are counted; ConfigError."""
-    epochs = sum(phase.epochs or 0 for phase in phases)
     steps = epochs * per_epoch
     if steps >= MOST_STEPS:
         raise ConfigError(
@@ -20,14 +19,14 @@ def check_steps(phases: list[PhaseConfig], per_epoch: int) -> None:
         )
 
 
-def check_draws(config: Config, K: Sequence[int | None]) -> None:
+def check_draws(config: Config, K: Sequence[int]) -> None:
     """Refuse steps of a Helmholtz machine that need more random numbers than a key has; ConfigError."""
     assert config.layers is not None
     assert config.dataset.n_features is not None
     latents, dreams = sum(config.layers), config.model.sleep_batch_size
     most = COUNTERS // (config.batch_size * latents)
     for samples in K:
-        if (samples or 1) > most:
+        if samples > most:
             raise ConfigError(
                 f"K={samples} samples for each of batch_size={config.batch_size} rows need more than "
                 f"2**32 random numbers a step; lower K, to {most} at most, or batch_size"

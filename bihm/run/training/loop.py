@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bihm.config import PhaseConfig
 from bihm.errors import Interrupted
 from bihm.kernels.together import on_device_once
 from bihm.machine.likelihood import check_meaning
@@ -27,7 +26,7 @@ from bihm.records.checkpoint import Checkpoint, Checkpoints
 from bihm.records.logbook import Logbook
 from bihm.records.progress import Progress
 from bihm.records.results import number
-from bihm.run.build import Run, phases
+from bihm.run.build import Phase, Run, phases
 from bihm.run.training import images
 from bihm.run.training.processes import Agreement, are_several, from_first
 from bihm.run.training.step_sums import StepSums
@@ -111,13 +110,9 @@ class TrainingLoop:
         step = self.run.on_devices(jnp.asarray(self.step, jnp.int32))
         self.state = _copy(self.best)._replace(step=step)
 
-    def _phase(self, phase: PhaseConfig) -> str:
+    def _phase(self, phase: Phase) -> str:
         """Train with one K and one schedule; return what ended it."""
         per_epoch = self.run.plan.steps_per_epoch
-        assert phase.K is not None  # `phases` has filled in what was null
-        assert phase.lr is not None
-        assert phase.lr_end is not None
-        assert phase.epochs is not None
         self.heed_signals()  # compilation, which follows, takes the longest
         chunk = self._compile(phase.K)
         optim, first = self.run.config.optim, self.memory.phase_step

@@ -9,10 +9,10 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from bihm.config import Config, PhaseConfig, flatten
+from bihm.config import Config, flatten
 from bihm.errors import ConfigError
 from bihm.records.checkpoint import Checkpoints
-from bihm.run.build import Run, first_state, phases
+from bihm.run.build import Phase, Run, first_state, phases
 from bihm.run.training.stopping import Memory
 
 
@@ -27,7 +27,7 @@ def is_longer(saved: Config, wanted: Config, results: dict[str, Any]) -> bool:
         _check_rate(before, after)
     match results["train"]["stopped_by"]:
         case "epochs":
-            return (new[-1].epochs or 0) > (old[-1].epochs or 0)
+            return new[-1].epochs > old[-1].epochs
         case "patience":
             return _above(new[-1].patience, old[-1].patience)
         case "max_seconds":
@@ -74,7 +74,7 @@ def changed_limits(saved: Config, wanted: Config) -> list[str]:
 _ELSEWHERE = "choose another hydra.run.dir"
 
 
-def _check_rate(old: PhaseConfig, new: PhaseConfig) -> None:
+def _check_rate(old: Phase, new: Phase) -> None:
     if old.epochs != new.epochs and new.lr != new.lr_end:
         raise ConfigError(
             f"epochs was {old.epochs}, now {new.epochs}, but the rate of optim.schedule=cosine depends on "
@@ -82,10 +82,10 @@ def _check_rate(old: PhaseConfig, new: PhaseConfig) -> None:
         )
 
 
-def _check_phase(old: PhaseConfig, new: PhaseConfig, done: float, directory: Path) -> None:
+def _check_phase(old: Phase, new: Phase, done: float, directory: Path) -> None:
     """See that the phase under way would have come to where it is."""
     _check_rate(old, new)
-    if (new.epochs or 0) < done:
+    if new.epochs < done:
         raise ConfigError(
             f"{directory}: epochs was {old.epochs}, now {new.epochs}, but {done:g} are done; {_ELSEWHERE}"
         )

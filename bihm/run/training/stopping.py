@@ -11,9 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bihm.config import PhaseConfig
 from bihm.errors import NumbersError
-from bihm.run.build import Run, phases
+from bihm.run.build import Phase, Run, phases
 
 # The plateau is about the score of independent bits: from twice as bad to clearly better.
 TOP, BOTTOM = 0.99, 2.0
@@ -43,7 +42,7 @@ class Memory:
 class Stopping(NamedTuple):
     """The limits of a run, and the scores (nats a row of valid) that its best one is compared with."""
 
-    phases: list[PhaseConfig]
+    phases: list[Phase]
     max_seconds: float | None
     steps_per_epoch: int
     score: str  # what is compared: the family's own
@@ -90,7 +89,7 @@ class Stopping(NamedTuple):
         done = (step - memory.phase_step) // self.steps_per_epoch
         match memory.stopped_by:
             case "epochs":
-                return done < (self.phases[memory.phase].epochs or 0)
+                return done < self.phases[memory.phase].epochs
             case "patience":
                 return not self.out_of_patience(memory, step)
             case "max_seconds":

@@ -10,14 +10,14 @@ from small_run import tiny
 from bihm.config import PhaseConfig
 from bihm.errors import NumbersError
 from bihm.machine.machine import independent_log_p
-from bihm.run.build import make_run
+from bihm.run.build import Phase, make_run
 from bihm.run.train import train
 from bihm.run.training import loop
 from bihm.run.training.stopping import Memory, Stopping
 
 
 def stopping(patience, **more):
-    phases = [PhaseConfig(K=1, lr=1.0, epochs=1000, patience=patience)]
+    phases = [Phase(K=1, lr=1.0, lr_end=1.0, epochs=1000, patience=patience)]
     levels = {"independent": -100.0, "broken": -1000.0}
     return Stopping(phases, None, 7, "log_p", **levels | more)
 
