@@ -25,7 +25,7 @@ TESTS: dict[str, list[str]] = {
     "run/estimates/splits.py": ["run/estimates/test_splits.py"],
     "run/estimates/curve.py": ["run/test_evaluate.py"],
     "run/estimates/estimate_files.py": ["run/test_evaluate.py", "cli/test_out.py"],
-    "run/estimates/given.py": ["run/test_evaluate.py"],
+    "run/estimates/given.py": ["run/estimates/test_given.py", "run/test_evaluate.py"],
     "run/training/images.py": ["run/families/test_looks.py"],
     "run/families/looks.py": ["run/families/test_looks.py"],
     "run/training/limits.py": ["run/test_build.py"],
@@ -71,7 +71,20 @@ TESTS: dict[str, list[str]] = {
     "machine/layer_terms.py": ["machine/test_layer_terms.py"],
     "report/settings.py": ["report/test_settings.py"],
     "machine/layer_sizes.py": ["machine/test_machine.py"],
+    "machine/tails.py": ["machine/test_tails.py"],
+    "machine/intervals.py": ["machine/test_intervals.py"],
+    "machine/sandwich.py": ["machine/test_sandwich.py"],
+    "machine/layers/factorised.py": [LAYERS],
+    "machine/layers/__init__.py": [LAYERS, "machine/test_machine.py"],
+    "kernels/compiled.py": ["kernels/test_compiled.py"],
+    "run/training/stopping.py": ["run/training/test_stopping.py"],
+    "run/training/processes.py": ["run/training/test_processes.py"],
+    "run/estimates/mixture.py": ["run/estimates/test_mixture.py"],
+    "run/estimates/evaluate_mixture.py": ["run/estimates/test_mixture.py"],
+    "records/locks.py": ["records/test_locks.py"],
+    "records/runs.py": ["test_door.py"],
 }
+NO_FAULTS = {"machine/family.py"}  # a protocol: nothing there computes
 QUICK, LONG = "not long and not device", "long and not device"
 NONE_THERE = 5  # pytest's exit code
 MEMORY = 12 * 2**30  # bytes that a faulty test may ask for

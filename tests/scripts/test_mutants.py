@@ -8,6 +8,7 @@ import libcst
 import pytest
 
 sys.path.append(str(Path(__file__).parents[2] / "scripts" / "faults"))
+from fault_tests import NO_FAULTS
 from mutants import TESTS, Key, accepted, sample
 from mutations import make, places
 
@@ -81,6 +82,16 @@ def test_each_module_has_tests_and_each_test_file_is_there():
         assert (PACKAGE / module).is_file(), module
         assert names
         assert [name for name in names if not (tests / name).is_file()] == []
+
+
+def test_all_of_the_mathematics_has_faults_put_into_it():
+    files = {
+        path.relative_to(PACKAGE).as_posix()
+        for floor in ("kernels", "machine")
+        for path in (PACKAGE / floor).rglob("*.py")
+        if len(path.read_text().splitlines()) > 1
+    }
+    assert files - set(TESTS) == NO_FAULTS
 
 
 @pytest.mark.long
