@@ -15,17 +15,18 @@ from hydra.core.singleton import Singleton
 from omegaconf import DictConfig, open_dict
 from omegaconf.basecontainer import BaseContainer
 
-from bihm import config as schema
 from bihm import paths
 from bihm.cli import imports, sweep, untrusted_files
 from bihm.cli.command_words import turn
+from bihm.config import Config, explain, parse
+from bihm.config import register as register_schema
 from bihm.errors import BihmError, ConfigError
 
 DIRECTORY = "hydra.run.dir"
 _ALONE = threading.Lock()  # Hydra has one state in a process
 
 
-def compose_words(words: Sequence[str]) -> tuple[schema.Config, Path]:
+def compose_words(words: Sequence[str]) -> tuple[Config, Path]:
     """The configuration that words such as "model=rws" make, and the run directory that they choose.
 
     Raises:
@@ -38,7 +39,7 @@ def compose_words(words: Sequence[str]) -> tuple[schema.Config, Path]:
         with open_dict(composed):
             del composed["hydra"]
         given = [word.partition("=")[0].lstrip("+~") for word in words]
-        return schema.parse(composed, given), directory
+        return parse(composed, given), directory
 
 
 def _composed(words: Sequence[str]) -> DictConfig:
@@ -48,7 +49,7 @@ def _composed(words: Sequence[str]) -> DictConfig:
     except BihmError:
         raise
     except Exception as error:  # Hydra's and OmegaConf's, of many kinds
-        raise ConfigError(schema.explain(error)) from error
+        raise ConfigError(explain(error)) from error
 
 
 def _check(words: Sequence[str]) -> None:
@@ -64,7 +65,7 @@ def _check(words: Sequence[str]) -> None:
     try:
         parsed = OverridesParser.create().parse_overrides(list(words))
     except Exception as error:
-        raise ConfigError(schema.explain(error)) from error
+        raise ConfigError(explain(error)) from error
     for one in parsed:
         if one.is_sweep_override():
             raise ConfigError(
@@ -83,7 +84,7 @@ def _own_hydra() -> Iterator[None]:
         if kind not in (GlobalHydra, HydraConfig)
     }
     try:
-        schema.register()
+        register_schema()
         sweep.register()
         imports.register()
         untrusted_files.install()

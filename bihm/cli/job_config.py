@@ -5,17 +5,17 @@ from collections.abc import Iterable
 from hydra.utils import to_absolute_path
 from omegaconf import DictConfig
 
-from bihm import config as schema
 from bihm import paths
+from bihm.config import Config, parse
 
 
-def job_config(raw: DictConfig, words: Iterable[str]) -> schema.Config:
+def job_config(raw: DictConfig, words: Iterable[str]) -> Config:
     """Check what `words` make, with paths as they are where the user is, whatever hydra.job.chdir says.
 
     Raises:
         ConfigError: as `bihm.config.parse`.
     """
-    config = schema.parse(raw, [word.partition("=")[0].lstrip("+~") for word in words])
+    config = parse(raw, [word.partition("=")[0].lstrip("+~") for word in words])
     if config.dataset.path is not None:
         config.dataset.path = to_absolute_path(paths.expand(config.dataset.path))
     if config.init["from"] is not None:

@@ -14,7 +14,6 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bihm import config as schema
 from bihm import paths
 from bihm.cli import (
     command_words,
@@ -28,6 +27,8 @@ from bihm.cli import (
     untrusted_files,
 )
 from bihm.cli.job_config import job_config
+from bihm.config import Config, DistributedConfig, explain
+from bihm.config import register as register_schema
 from bihm.config.processes import find_place, of_launcher
 from bihm.errors import (
     LESS_MEMORY,
@@ -100,7 +101,7 @@ class Job:
             raise KeyboardInterrupt  # Hydra takes any Exception for this one job's misfortune
 
 
-def _train(config: schema.Config, directory: Path, interactive: bool) -> float:
+def _train(config: Config, directory: Path, interactive: bool) -> float:
     from bihm.data import require
 
     require(config.dataset.name, config.dataset.path)
@@ -118,7 +119,7 @@ def _train(config: schema.Config, directory: Path, interactive: bool) -> float:
         directory = Path(from_first(str(directory)))
         if not is_first():
             logging.disable()
-    config.distributed = schema.DistributedConfig()  # by which processes makes no other run of it
+    config.distributed = DistributedConfig()  # by which processes makes no other run of it
     hold_threads(directory)
     configure_jax()
     from bihm.records.results import score
@@ -157,7 +158,7 @@ def main() -> None:
 
 
 def _main() -> None:
-    schema.register()
+    register_schema()
     sweep.register()
     together.register()
     imports.register()
@@ -186,7 +187,7 @@ def _main() -> None:
             sweep.remove_unused()
         ours = job.called or sweep.has_begun() or isinstance(caught, MemoryError)
         if not ours or isinstance(caught, HydraException | OmegaConfBaseException):
-            error = cannot_write(caught, sweep.Folders.key) or ConfigError(schema.explain(caught))
+            error = cannot_write(caught, sweep.Folders.key) or ConfigError(explain(caught))
     except BaseException as caught:
         error = None if isinstance(caught, SystemExit) and not caught.code else caught
     reasons = sweep.report_sweep()

@@ -77,7 +77,7 @@ def affine(
 
 
 @jax.custom_vjp
-def affine_of_bits(
+def affine_of_constant(
     y: Bits[Array, "*lead inputs"], w: Float[Array, "inputs units"], b: Float[Array, " units"]
 ) -> Float[Array, "*lead units"]:
     """`affine` whose y is data or samples: constants of every rule, without a derivative.
@@ -112,4 +112,4 @@ def _affine_backward(y: Array, d: Array) -> tuple[None, Array, Array]:
     return None, d_w, d_b.reshape(-1, d.shape[-1])[0]
 
 
-affine_of_bits.defvjp(_affine_forward, _affine_backward)
+affine_of_constant.defvjp(_affine_forward, _affine_backward)

@@ -18,8 +18,7 @@ from bihm.types import AnyArray, Array, Float, PRNGKey, Rows
 Report = Callable[
     [int, int], None
 ]  # told how many of how many parts are done; may raise Interrupted
-# (key, machine, x, updates done) -> (loss, Info)
-Rule = Callable[[PRNGKey, Any, Array, Array], tuple[Array, Any]]
+Rule = Callable[..., tuple[Array, Any]]  # of (key, machine, x, updates done): loss, Info
 
 
 def silent(done: int, total: int) -> None:
@@ -91,8 +90,8 @@ class Family(Protocol):
     def machine(self, visible_mean: AnyArray | None) -> nnx.Module:
         """The machine with its initial parameters; the same ones each time."""
 
-    def loss(self, K: int, steps_per_epoch: int) -> Rule:
-        """The loss of a batch, whose gradient is the update with its sign turned, and its Info.
+    def rule(self, K: int, steps_per_epoch: int) -> Rule:
+        """What gives the loss of a batch, whose gradient is the update with its sign turned, and an Info.
 
         Info is a NamedTuple whose fields have a number for each row.
         """

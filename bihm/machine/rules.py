@@ -145,13 +145,13 @@ def _sleep_loss(key: PRNGKey, machine: HelmholtzMachine, batch_size: int) -> Los
 class RuleSpec(NamedTuple):
     """A rule that a configuration can ask for with `model=NAME`."""
 
-    loss: Callable[..., tuple[Loss, Info]]  # its keyword arguments are K and the keys `model.*`
+    rule: Rule  # its keyword arguments are K and the keys `model.*`
     likelihood: str = "log_p"  # the estimate that it ascends and that early stopping watches
 
     @property
     def options(self) -> set[str]:
         """The keys of `model` that it reads: its keyword-only arguments, save for K."""
-        arguments = inspect.signature(self.loss).parameters.values()
+        arguments = inspect.signature(self.rule).parameters.values()
         return {one.name for one in arguments if one.kind == one.KEYWORD_ONLY} - {"K"}
 
     @property
@@ -181,7 +181,7 @@ def make_rule(name: str, *, K: int, **options: Any) -> Rule:
     """
     spec = RULES[name]
     own = {key: value for key, value in options.items() if key in spec.options}
-    rule = partial(spec.loss, K=K, **own)
-    if "step" in inspect.signature(spec.loss).parameters:
+    rule = partial(spec.rule, K=K, **own)
+    if "step" in inspect.signature(spec.rule).parameters:
         return rule
     return lambda key, machine, x, step=None: rule(key, machine, x)

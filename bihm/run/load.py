@@ -6,9 +6,9 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from bihm import config as schema
 from bihm import paths
 from bihm.config import differences
+from bihm.config import load as load_config
 from bihm.config.checks import read_devices
 from bihm.errors import ConfigError, DataError, disk_refusals
 from bihm.kernels.numerics import on_device
@@ -55,7 +55,7 @@ def read_run(directory: Path) -> TrainedMachine:
         DataError: no checkpoint, none that is whole, or one of another run.
     """
     path = require_run(directory) / "config.yaml"
-    config = schema.load(path)
+    config = load_config(path)
     try:
         structure, like = saved_like(config)
     except ConfigError as error:

@@ -30,8 +30,8 @@ import jax.numpy as jnp
 import numpy as np
 from floors import alternate, floor_of, repeat
 
-from bihm import config as schema
 from bihm.cli.compose import compose_words
+from bihm.config import Config
 from bihm.kernels.noise import uniforms
 from bihm.machine.layer_sizes import layer_sizes
 from bihm.machine.likelihood import log_weights
@@ -52,7 +52,7 @@ GROWTH = {
 }
 
 
-def read_config(overrides: list[str]) -> schema.Config:
+def read_config(overrides: list[str]) -> Config:
     """Compose a configuration as `bihm-train` does."""
     config, _ = compose_words(overrides)
     if config.layers is None:
@@ -61,7 +61,7 @@ def read_config(overrides: list[str]) -> schema.Config:
 
 
 def torch_step(
-    config: schema.Config, params: Any, gradient: Callable[..., Any], rows: Any
+    config: Config, params: Any, gradient: Callable[..., Any], rows: Any
 ) -> Callable[[], None]:
     """An eager PyTorch step of the same machine, once its gradient agrees with ours."""
     import torch
@@ -100,10 +100,10 @@ class Step(NamedTuple):
     batch: jax.Array
 
 
-def step_of(config: schema.Config, steps: int) -> Step:
+def step_of(config: Config, steps: int) -> Step:
     """The training step of a configuration, on random rows."""
     structure, params, optimizer = make_parts(config)
-    rule, keys = family_of(config).loss(config.K, 1), make_keys(config.seed)
+    rule, keys = family_of(config).rule(config.K, 1), make_keys(config.seed)
     rng = np.random.default_rng(0)
     shape = max(config.batch_size, 10_000), config.dataset.n_features
     rows = jnp.asarray(rng.integers(0, 2, shape, np.uint8))
@@ -119,7 +119,7 @@ def step_of(config: schema.Config, steps: int) -> Step:
     return Step(chunk, arguments, gradient, rows[: config.batch_size].astype(jnp.float32))
 
 
-def time_step(config: schema.Config, rounds: int, steps: int, with_torch: bool = False) -> Numbers:
+def time_step(config: Config, rounds: int, steps: int, with_torch: bool = False) -> Numbers:
     """Milliseconds of a training step and of its floor, their ratio, and the time to compile."""
     chunk, (state, *others), gradient, x = step_of(config, steps)
     started = time.perf_counter()
@@ -149,7 +149,7 @@ def time_step(config: schema.Config, rounds: int, steps: int, with_torch: bool =
     return result
 
 
-def time_evaluation(config: schema.Config, K: int, rounds: int) -> Numbers:
+def time_evaluation(config: Config, K: int, rounds: int) -> Numbers:
     """Rows per second of an estimate with K samples, and its ratio to its floor."""
     structure, params, _ = make_parts(config)
     key, block = jax.random.key(1), block_size(K)
@@ -177,7 +177,7 @@ def time_growth(overrides: list[str], rounds: int, steps: int) -> dict[str, Numb
     }
 
 
-def compile_cached(config: schema.Config, steps: int) -> float:
+def compile_cached(config: Config, steps: int) -> float:
     """Seconds to compile the step once more, from the persistent cache."""
     jax.clear_caches()
     return time_step(config, 1, steps)["compile_s"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from bihm import config as schema
+from bihm.config import Config
 from bihm.run import train
 from bihm.run.training import loop
 
@@ -79,7 +79,7 @@ def time_start(overrides: list[str], folder: Path) -> dict[str, float]:
     return {"cold_s": start("cold"), "cached_s": start("cached")}
 
 
-def share_of_training(config: schema.Config, seconds: int, directory: Path) -> dict[str, float]:
+def share_of_training(config: Config, seconds: int, directory: Path) -> dict[str, float]:
     """Percent of a run's time, from its second estimate on, in which the device does not train.
 
     What comes before is compiled then, and paid for once a run. So is the program that draws the pictures,

@@ -17,7 +17,7 @@ from tiny_machine import VISIBLE, tiny_machine, whole_tile
 
 from bihm.errors import Interrupted
 from bihm.kernels.products import (
-    affine_of_bits,
+    affine_of_constant,
     product,
     products_in,
     small_product,
@@ -56,13 +56,13 @@ def published():
 def products_of_all_kinds(a, b):
     """`a @ b` by each function that multiplies, and as the gradient of the affine map."""
     bits = jnp.ones((64, b.shape[0]))  # for y^T d with y of ones: sums of the columns of d
-    _, gradient = jax.vjp(lambda w: affine_of_bits(bits, w, jnp.zeros(w.shape[1])), b)
+    _, gradient = jax.vjp(lambda w: affine_of_constant(bits, w, jnp.zeros(w.shape[1])), b)
     d = jnp.broadcast_to(a[:1, :1], (64, b.shape[1]))
     return {
         "product": (product(a, b), (a, b)),
         "small": (small_product(a, b), (a, b)),
         "sums": (sum_of_products(a, b, 1), (a, b)),
-        "bits": (affine_of_bits(bits, b, jnp.zeros(b.shape[1])), (bits, b)),
+        "bits": (affine_of_constant(bits, b, jnp.zeros(b.shape[1])), (bits, b)),
         "gradient": (gradient(d)[0], (bits.T, d)),
     }
 

@@ -13,7 +13,7 @@ from bihm.kernels.bernoulli import bernoulli_log_prob, bernoulli_sample
 from bihm.kernels.compiled import fast_jit
 from bihm.kernels.noise import uniforms, unit_interval
 from bihm.kernels.numerics import ess, euclidean_norm, log_mean_exp, normalised_weights
-from bihm.kernels.products import affine, affine_of_bits, product, products_in
+from bihm.kernels.products import affine, affine_of_constant, product, products_in
 
 EPS = 2.0**-24  # the largest relative error of rounding to float32
 LOGITS = np.array([-200.0, -30.0, -1.5, 0.0, 0.7, 25.0, 200.0], np.float32)
@@ -155,7 +155,7 @@ def test_the_derivative_of_an_affine_function_of_bits_is_that_of_any_other():
     w, b, d = (jnp.asarray(rng.normal(size=s), jnp.float32) for s in [(4, 5), (5,), (2, 3, 5)])
     got, expected = (
         fast_jit(jax.grad(lambda w, b, f=f: jnp.sum(d * f(y, w, b)), argnums=(0, 1)))(w, b)
-        for f in (affine_of_bits, affine)
+        for f in (affine_of_constant, affine)
     )
     jax.tree.map(lambda g, e: np.testing.assert_allclose(g, e, rtol=1e-5), got, expected)
 

@@ -71,4 +71,4 @@ def test_a_warm_up_is_told_in_epochs(tmp_path):
         train(config, tmp_path / str(warm_up))
         seen[warm_up] = [record["train/log_p"] for record in metrics(tmp_path / str(warm_up))]
     assert len({numbers[0] for numbers in seen.values()}) == 3  # the first epoch is each one's own
-    assert family_of(tiny(model__warm_up=3)).loss(4, 10).keywords["warm_up"] == 30
+    assert family_of(tiny(model__warm_up=3)).rule(4, 10).keywords["warm_up"] == 30

@@ -18,7 +18,7 @@ import numpy as np
 from flax import nnx
 
 from bihm.kernels.numerics import on_device
-from bihm.kernels.products import affine_of_bits
+from bihm.kernels.products import affine_of_constant
 from bihm.types import Array, Bits, Float
 
 
@@ -120,7 +120,7 @@ def drive(
     """b + W y, or `b` alone for a prior, which has no W."""
     if w is None:
         return jnp.broadcast_to(b[...], (*y.shape[:-1], b.shape[0]))
-    return affine_of_bits(y, w[...], b[...])
+    return affine_of_constant(y, w[...], b[...])
 
 
 def plus(

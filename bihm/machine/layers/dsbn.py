@@ -9,7 +9,7 @@ import numpy as np
 from flax import nnx
 
 from bihm.kernels.numerics import on_device
-from bihm.kernels.products import affine, affine_of_bits
+from bihm.kernels.products import affine, affine_of_constant
 from bihm.machine.layers.conditional import (
     Init,
     LayerSpec,
@@ -57,7 +57,7 @@ class Dsbn(Factorised):
         if self.w is None:
             return drive(y, self.w, self.b)
         f, (first, *others) = ACTIVATIONS[self.activation], zip(self.u, self.c, strict=True)
-        z = f(affine_of_bits(y, first[0][...], first[1][...]))
+        z = f(affine_of_constant(y, first[0][...], first[1][...]))
         for u, c in others:
             z = f(affine(z, u[...], c[...]))
         return affine(z, self.w[...], self.b[...])

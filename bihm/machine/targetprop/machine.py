@@ -17,7 +17,7 @@ from flax import nnx
 from jaxtyping import Bool
 
 from bihm.kernels.numerics import on_device
-from bihm.kernels.products import affine, affine_of_bits
+from bihm.kernels.products import affine, affine_of_constant
 from bihm.kernels.spread import own_draw
 from bihm.machine.layers.conditional import Init, initial_weights
 from bihm.machine.layers.order import Untrained
@@ -61,7 +61,7 @@ class Map(nnx.Module):
 
     def of_constant(self, a: Float[Array, "*lead inputs"]) -> Float[Array, "*lead units"]:
         """The same, with a derivative for W and b alone."""
-        out: Array = UNITS[self.unit](affine_of_bits(a, self.w[...], self.b[...]))
+        out: Array = UNITS[self.unit](affine_of_constant(a, self.w[...], self.b[...]))
         return out
 
 

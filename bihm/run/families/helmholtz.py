@@ -87,7 +87,7 @@ class Helmholtz:
             visible_mean,  # type: ignore[arg-type]
         )
 
-    def loss(self, K: int, steps_per_epoch: int) -> Rule:
+    def rule(self, K: int, steps_per_epoch: int) -> Rule:
         options = asdict(self.config.model)
         name = options.pop("name")
         if options["warm_up"] is not None:

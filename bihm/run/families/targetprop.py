@@ -80,7 +80,7 @@ class TargetProp:
         features = config.dataset.n_features
         return TargetPropMachine(rng, features, config.layers, units, self.weights)
 
-    def loss(self, K: int, steps_per_epoch: int) -> Rule:
+    def rule(self, K: int, steps_per_epoch: int) -> Rule:
         del K, steps_per_epoch
         return _loss(self.inference, self.noise)
 

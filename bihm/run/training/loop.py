@@ -136,7 +136,7 @@ class TrainingLoop:
         run = self.run
         return _kept_chunk(
             run.structure,
-            run.family.loss(K, run.plan.steps_per_epoch),
+            run.family.rule(K, run.plan.steps_per_epoch),
             run.optimizer,
             run.plan,
             batch_size=run.config.batch_size,

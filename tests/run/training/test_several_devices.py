@@ -32,7 +32,7 @@ def a_gradient(devices, steps=None, **changes):
     run = make_run(tiny(devices=devices, **changes))
     plan = run.plan._replace(length=steps or run.plan.length)
     chunk = make_chunk(
-        run.structure, run.family.loss(4, 1), run.optimizer, plan,
+        run.structure, run.family.rule(4, 1), run.optimizer, plan,
         batch_size=run.config.batch_size, grey=run.dataset.grey, see=run.family.see, mesh=run.mesh,
     )  # fmt: skip
     given = first_state(run), run.keys.train, jnp.asarray(run.dataset.train)
