@@ -112,6 +112,19 @@ def _label(group: Sequence[RunFiles], keys: Sequence[str]) -> str:
     return ", ".join(parts) or group[0].text("model.name")
 
 
+def by_dataset(runs: Sequence[RunFiles]) -> dict[str, list[RunFiles]]:
+    """Runs of one dataset each, by its name, or its file's: nats of different data do not compare.
+
+    One whose configuration is damaged is in none, unless there is no other.
+    """
+    found: dict[str, list[RunFiles]] = {}
+    for run in runs:
+        name = run.row.get("dataset.path") or run.row.get("dataset.name")
+        if name is not None:
+            found.setdefault(str(name), []).append(run)
+    return found or {"": list(runs)}
+
+
 def score_of(runs: Sequence[RunFiles]) -> str:
     """The number on valid that most runs have, the model's own likelihood before others."""
     counts = {name: sum(run.number(name) is not None for run in runs) for name in SCORES}

@@ -43,8 +43,11 @@ def _value(run: RunFiles, key: str) -> Cell:
     return Cell(shown(run.row.get(key)), run.number(key))
 
 
-def effects_section(runs: Sequence[RunFiles], score: str) -> list[Section]:
-    """The main effect of each swept key; nothing where nothing was swept, or no run has a number."""
+def effects_section(runs: Sequence[RunFiles], score: str, of: str = "") -> list[Section]:
+    """The main effect of each swept key; nothing where nothing was swept, or no run has a number.
+
+    The runs are of one dataset, which `of` names for the heading where others have theirs.
+    """
     effects = main_effects(runs, score)
     if not effects:
         return []
@@ -70,7 +73,9 @@ def effects_section(runs: Sequence[RunFiles], score: str) -> list[Section]:
     if any(len(effect.levels) > MOST_SHOWN for effect in effects) or len(effects) > MOST_EFFECTS:
         said += " The table has more."
     chart = Chart(f"Main effects on {what}", plots.effects(groups, middle, f"{what}, nats"), said)
-    return [Section("Main effects", lead, tables=[_table(effects)], charts=[chart], beside=True)]
+    return [
+        Section(f"Main effects{of}", lead, tables=[_table(effects)], charts=[chart], beside=True)
+    ]
 
 
 def _table(effects: Sequence[Effect]) -> Table:

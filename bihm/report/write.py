@@ -10,7 +10,7 @@ from bihm.report.files import RunFiles, read_runs, read_sweep
 from bihm.report.learning import learning_section
 from bihm.report.machine import Bounds, Details
 from bihm.report.page import Page, Part, Section, render
-from bihm.report.settings import score_of, settings
+from bihm.report.settings import by_dataset, score_of, settings
 from bihm.report.sweep import effects_section, runs_section
 
 NAME = "report.html"
@@ -45,12 +45,11 @@ def write_report(
     path = place(out, default, ".html", replaces=True)  # a page is made again from its runs
     score = score_of(found)
     parts = [_together(found, score)] if len(found) > 1 else []
-    whole = found if sweep is None else _best(found, score)
-    for run in whole:
+    for run, what in [(run, "") for run in found] if sweep is None else _best(found):
         details = Details(run, bounds, say)
         for line in details.notes:
             note(f"{run.label}: {line}")
-        parts.append(_alone(run, details, "The best on valid: " if sweep is not None else ""))
+        parts.append(_alone(run, details, what))
     write_text(path, render(_page(found, parts, sweep is not None)))
     return path
 
@@ -66,16 +65,25 @@ def _page(runs: Sequence[RunFiles], parts: Sequence[Part], sweep: bool) -> Page:
     return Page(of_runs.title(runs[0]), lead, [alone], part.status)
 
 
-def _best(runs: Sequence[RunFiles], score: str) -> list[RunFiles]:
-    """The run with the best score on valid; the first where none has one."""
-    scores = [run.number(score) for run in runs]
-    known = [value for value in scores if value is not None]
-    return [runs[scores.index(max(known))] if known else runs[0]]
+def _best(runs: Sequence[RunFiles]) -> list[tuple[RunFiles, str]]:
+    """Of each dataset the run with the best score on valid, or its first; and what to say of it."""
+    groups, best = by_dataset(runs), []
+    for name, some in groups.items():
+        scores = [run.number(score_of(some)) for run in some]
+        known = [value for value in scores if value is not None]
+        run = some[scores.index(max(known))] if known else some[0]
+        best.append((run, f"The best on valid{f' of {name}' if len(groups) > 1 else ''}: "))
+    return best
 
 
 def _together(runs: Sequence[RunFiles], score: str) -> Part:
     groups = settings(runs)
-    sections: list[Section] = [runs_section(runs, score), *effects_section(runs, score)]
+    datasets = by_dataset(runs)
+    sections: list[Section] = [runs_section(runs, score)]
+    for name, some in datasets.items():
+        sections += effects_section(
+            some, score_of(some), f" on {name}" if len(datasets) > 1 else ""
+        )
     done = sum(run.row.get("status") == "finished" for run in runs)
     lead = f"{done} of {len(runs)} runs have finished; {len(groups)} settings."
     return Part("Together", lead, sections=[*sections, *learning_section(groups)])

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from read_runs import run
 
+from bihm.report import write
 from bihm.report.files import RunFiles
-from bihm.report.settings import main_effects, score_of, settings, swept
+from bihm.report.settings import by_dataset, main_effects, score_of, settings, swept
 
 VALUES = {  # model, learning rate: the scores of two seeds
     ("bihm", 0.1): (-20.0, -21.0),
@@ -74,6 +75,31 @@ def test_what_follows_from_another_key_was_not_swept():
     assert swept(by_data) == ["dataset.name"]
     assert swept([run(max_seconds=1.0), run(max_seconds=2.0)]) == []
     assert swept([run(devices=1), run(devices=2)]) == []
+
+
+def test_nats_of_different_data_are_not_compared():
+    runs = [
+        run("a", -20.0, dataset__name="bars", seed=0),
+        run("b", -5.0, dataset__name="adult", seed=0),
+        run("c", -19.0, dataset__name="bars", seed=1),
+        run("d", -90.0, dataset__name="file", dataset__path="x.csv"),
+        RunFiles(Path("e"), "e", {"layers": None, "dataset.name": None}, []),
+    ]
+    groups = {name: [one.label for one in some] for name, some in by_dataset(runs).items()}
+    assert groups == {"bars": ["a", "c"], "adult": ["b"], "x.csv": ["d"]}
+    best = [(one.label, what) for one, what in write._best(runs)]
+    assert best == [
+        ("c", "The best on valid of bars: "),
+        ("b", "The best on valid of adult: "),
+        ("d", "The best on valid of x.csv: "),
+    ]
+    assert [(one.label, what) for one, what in write._best(runs[::2][:2])] == [
+        ("c", "The best on valid: ")
+    ]
+    sections = write._together(runs, "valid.log_p").sections
+    titles = [section.title for section in sections if section.title.startswith("Main")]
+    assert titles == ["Main effects on bars"]  # of the others nothing was swept
+    assert list(by_dataset(runs[-1:])) == [""]
 
 
 def test_seeds_of_one_setting_are_together():
