@@ -40,14 +40,13 @@ class TrainedMachine:
     of bihm-sample, bit for bit. The random numbers of a row depend on its place among the rows given.
     """
 
-    exported_rows: str | None = None  # of a weights file: a digest of the rows it was trained on
-
     def __init__(self, config: Config, structure: Structure, params: Params, stem: str) -> None:
         self.config = config
         self.family = family_of(config)
         self.structure = structure
         self.params = params  # those that estimates are made of
         self.stem = stem  # path and beginning of the name of every file that is made of it
+        self.exported_rows: str | None = None  # of a weights file: a digest of the rows it is of
         self._log_z: dict[int, LogZ] = {}
 
     def __repr__(self) -> str:
