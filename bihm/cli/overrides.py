@@ -62,7 +62,7 @@ def check_composed(composed: DictConfig) -> None:
     own = {
         key: value for key, value in raw.items() if key != "hydra"
     }  # the key that a user knows first
-    for path, value in (*leaves(own), *leaves(raw)):
+    for path, value in (*values_within(own), *values_within(raw)):
         if "\0" in str(value):  # the system's own words for it differ from Python to Python
             raise ConfigError(f"{path} holds a null byte, which no path or name may")
     hydra = raw["hydra"]
@@ -98,12 +98,12 @@ def _check_keys(where: str, node: dict[Any, Any], schema: type) -> None:
             _check_keys(f"{where}.{key}", value, kind)
 
 
-def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+def values_within(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """The full path and the value of every leaf; an empty list or mapping is one."""
     pairs = node.items() if isinstance(node, dict) else enumerate(node)
     for key, value in pairs:
         below = f"{path}.{key}" if path else str(key)
         if isinstance(value, dict | list) and value:
-            yield from leaves(value, below)
+            yield from values_within(value, below)
         else:
             yield below, value

@@ -140,7 +140,7 @@ def _jobs(hydra_config: HydraConf | DictConfig) -> Path:
     return Path(hydra_config.runtime.cwd) / hydra_config.sweep.dir / JOBS
 
 
-def has_begun() -> bool:
+def any_job_has_begun() -> bool:
     """Whether a job of the sweep has started, in this process or another."""
     folder = Folders.sweep
     return folder is not None and Folders.held is not None and any((folder / JOBS).glob("*.json"))

@@ -185,7 +185,7 @@ def _main() -> None:
         error = caught
         if not job.called:
             sweep.remove_unused()
-        ours = job.called or sweep.has_begun() or isinstance(caught, MemoryError)
+        ours = job.called or sweep.any_job_has_begun() or isinstance(caught, MemoryError)
         if not ours or isinstance(caught, HydraException | OmegaConfBaseException):
             error = cannot_write(caught, sweep.Folders.key) or ConfigError(explain(caught))
     except BaseException as caught:

@@ -84,7 +84,7 @@ def _check_file(path: str, package: str, result: ConfigResult) -> None:
                 f"{path}: its defaults may name model, dataset and recipes; give {text.strip()!r} "
                 "on the command line"
             )
-    for key, value in checks.leaves(OmegaConf.to_container(result.config, resolve=False)):
+    for key, value in checks.values_within(OmegaConf.to_container(result.config, resolve=False)):
         param = key.removeprefix(PARAMS) if key.startswith(PARAMS) else None
         if param is not None and (param in GROUPS or param in flatten(Config())):
             checks.check_words(OverridesParser.create().parse_overrides([f"{param}={value}"]))

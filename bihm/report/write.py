@@ -12,13 +12,9 @@ from bihm.report.machine import Bounds, Details
 from bihm.report.page import Page, Part, Section, render
 from bihm.report.settings import by_dataset, score_of, settings
 from bihm.report.sweep import effects_section, runs_section
+from bihm.run.estimates.listener import nobody
 
 NAME = "report.html"
-
-
-def silent(line: str) -> None:
-    """For whoever does not care how far it is."""
-    del line
 
 
 @disk_refusals()
@@ -27,14 +23,14 @@ def write_report(
     sweep: Path | None = None,
     out: str | None = None,
     bounds: Bounds = Bounds(),  # noqa: B008  # a tuple
-    say: Callable[[str], None] = silent,
-    note: Callable[[str], None] = silent,
+    say: Callable[[str], None] = nobody,
+    note: Callable[[str], None] = nobody,
 ) -> Path:
     """Write a page about runs, or about all runs of a sweep's folder, and return where it is.
 
     The page is `report.html` in the sweep's folder or the first run, or the file or folder `out`. Runs are
-    only read. Of a sweep the run with the best score on valid is shown whole, otherwise all runs are. `say`
-    is told what is under way, and `note` what had to be left out.
+    only read. Of a sweep the run of each dataset with the best score on valid is shown whole, otherwise all
+    runs are. `say` is told what is under way, and `note` what had to be left out.
 
     Raises:
         ConfigError: there is no run, or no place for the page.
