@@ -130,10 +130,8 @@ def _splits(wanted: Entry, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarra
     if wanted.grey:
         train = arrays["x_train"].reshape(-1, wanted.n_features)
         test = arrays["x_test"].reshape(-1, wanted.n_features)
-        first = wanted.rows[
-            "train"
-        ]  # valid are the last rows of the file's own train, the usual choice
-        return {"train": train[:first], "valid": train[first:], "test": test}
+        count = wanted.rows["train"]  # the rest of the file's own train is valid, as is usual
+        return {"train": train[:count], "valid": train[count:], "test": test}
     return {split: archive.unpack(arrays[split], wanted.n_features) for split in SPLITS}
 
 
