@@ -77,7 +77,10 @@ TESTS: dict[str, list[str]] = {
     "machine/layers/factorised.py": [LAYERS],
     "machine/layers/__init__.py": [LAYERS, "machine/test_machine.py"],
     "kernels/compiled.py": ["kernels/test_compiled.py"],
-    "run/training/stopping.py": ["run/training/test_stopping.py"],
+    "run/training/stopping.py": [
+        "run/training/test_stopping.py",
+        "run/training/test_raised_limits.py",
+    ],
     "run/training/processes.py": ["run/training/test_processes.py"],
     "run/estimates/mixture.py": ["run/estimates/test_mixture.py"],
     "run/estimates/evaluate_mixture.py": ["run/estimates/test_mixture.py"],

@@ -38,6 +38,8 @@ def test_2_log_z_of_several_seeds_is_that_of_all_their_samples():
     assert (together.outer, together.inner) == (1200, 5)
     assert together.high == pytest.approx(together.mean + 1.96 * together.stderr)
     assert pooled_log_z(each[:1]) == pytest.approx(each[0])
+    near = [one._replace(mean=-0.01, stderr=0.1) for one in each]
+    assert pooled_log_z(near).high == 0.0  # 2 log Z is not above it
 
 
 def test_the_error_of_2_log_z_is_carried_into_p_star():

@@ -48,7 +48,7 @@ class Stopping(NamedTuple):
     score: str  # what is compared: the family's own
     independent: float  # independent bits with the means of the training rows
     broken: float  # below this, after training, the weights are broken
-    warm_up: int = 0  # epochs
+    warm_up: int  # epochs
 
     @classmethod
     def of(cls, run: Run, valid_rows: np.ndarray) -> "Stopping":

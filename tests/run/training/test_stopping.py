@@ -18,7 +18,7 @@ from bihm.run.training.stopping import Memory, Stopping
 
 def stopping(patience, **more):
     phases = [Phase(K=1, lr=1.0, lr_end=1.0, epochs=1000, patience=patience)]
-    levels = {"independent": -100.0, "broken": -1000.0}
+    levels = {"independent": -100.0, "broken": -1000.0, "warm_up": 0}
     return Stopping(phases, None, 7, "log_p", **levels | more)
 
 
@@ -52,6 +52,19 @@ PLATEAU = [-100.0, *[-100.1] * 49]
 )
 def test_patience_counts_when_the_plateau_has_been_left(scores, patience, ends):
     assert ends_at(scores, patience) == ends
+
+
+def test_where_next_to_nothing_is_left_to_learn_there_is_no_plateau():
+    """Columns that hardly change: above a tenth of a nat a score counts, near independent bits or not."""
+    limits = stopping(3, independent=-0.5)
+    assert [limits.on_plateau(score) for score in (-0.2, -0.5, -0.9, -1.1)] == [
+        False,
+        True,
+        True,
+        False,
+    ]
+    almost = stopping(3, independent=-0.05)
+    assert [almost.on_plateau(score) for score in (-0.05, -0.09, -0.11)] == [False, False, False]
 
 
 def test_patience_counts_when_the_warm_up_is_over():
