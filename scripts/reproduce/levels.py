@@ -19,6 +19,7 @@ HEAD = (
     *("set", "noise", *(f"{method}: ours" for method in METHODS.values()), "the best of ours"),
     *("against the published BiHM", "against the best of any"),
 )
+FEW = {1: " (one seed)", 2: " (two seeds)"}  # three are due of what is claimed
 Cells = dict[str, dict[str, str]]
 
 
@@ -65,8 +66,9 @@ def row_of(name: str, cells: Cells, numbers: dict[str, Number]) -> list[str]:
     for start in METHODS:
         cell, ours = cells.get(f"{start}{name}"), numbers.get(f"{start}{name}")
         if cell and ours:
-            few = " (one seed)" if ours.machines == 1 else ""
-            row.append(f"{ours}{few}, {ours.against(cell['published'], cell['noise'])}")
+            row.append(
+                f"{ours}{FEW.get(ours.machines, '')}, {ours.against(cell['published'], cell['noise'])}"
+            )
         else:
             row.append("not run" if cell else "-")
     if not numbers:

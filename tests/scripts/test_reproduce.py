@@ -196,9 +196,18 @@ def test_a_set_is_better_or_behind_only_beyond_the_noise_of_its_rows(
     assert row["against the best of any |"] == f"{against_best} |"
 
 
+@pytest.mark.parametrize(("seeds", "mark"), [(1, " (one seed)"), (2, " (two seeds)"), (3, "")])
+def test_fewer_seeds_than_three_are_said(seeds, mark, uninterrupted, tmp_path):
+    for seed in range(seeds):
+        made_up(tmp_path, uninterrupted[0], seed, -5.5)
+    table = levels.table_of({"one": {"cells": [CELL | {"noise": ".1"}]}}, [tmp_path])
+    assert f"| 5.50{mark}, level (+0.00) |" in table
+
+
 def test_the_best_of_a_set_may_be_an_ensemble_of_any_rules(uninterrupted, tmp_path):
     made_up(tmp_path, uninterrupted[0], 0, -5.0)
     made_up(tmp_path, uninterrupted[0], 1, -6.0)
+    made_up(tmp_path, uninterrupted[0], 2, -5.5)
     block = {"log_p": {"mean": -5.25, "sem": 0.004}, "members": [{}, {}, {}]}
     (tmp_path / "both_nltcs-mixture.json").write_text(json.dumps(block))
     (tmp_path / "both_plants-mixture.json").write_text(json.dumps(block))
