@@ -137,12 +137,15 @@ def writing(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def disk_refusals() -> Iterator[None]:
-    """Tell what the disk refuses inside in one line: the file, the reason and what would help."""
+def disk_refusals(key: str = "") -> Iterator[None]:
+    """Tell what the disk refuses inside in one line: the file, the reason and what would help.
+
+    `key` is as in `cannot_write`.
+    """
     try:
         yield
     except OSError as error:
-        raise cannot_write(error) or BihmError(_refusal(error)) from error
+        raise cannot_write(error, key) or BihmError(_refusal(error)) from error
 
 
 # A command named a folder that is not there, is none, or is not this user's to write to.

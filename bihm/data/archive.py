@@ -18,7 +18,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from bihm.errors import BihmError, DataError, as_bihm_error, cannot_write, writing
+from bihm.errors import BihmError, DataError, disk_refusals, writing
 
 LIMIT = 4 << 30  # bytes of uncompressed arrays in one file
 MEMBERS = 100  # arrays in one file
@@ -163,7 +163,7 @@ def read_npy(path: Path) -> np.ndarray:
 
 def make_folder(path: Path) -> None:
     """Make a folder and those above it; ConfigError if that is not allowed, BihmError on a full disk."""
-    with _refusals(path):
+    with disk_refusals("place"), writing(path):
         path.mkdir(parents=True, exist_ok=True)
 
 
@@ -172,7 +172,8 @@ def whole(path: Path) -> Iterator[IO[bytes]]:
     """A stream whose bytes get the name `path` when the block ends well; errors as of `make_folder`."""
     make_folder(path.parent)
     with (
-        _refusals(path),
+        disk_refusals("place"),
+        writing(path),
         tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as stream,
     ):
         try:
@@ -184,16 +185,6 @@ def whole(path: Path) -> Iterator[IO[bytes]]:
         except BaseException:
             os.unlink(stream.name)
             raise
-
-
-@contextlib.contextmanager
-def _refusals(path: Path) -> Iterator[None]:
-    """Tell in one line what the disk refuses of `path`, with the exit code of its cause."""
-    try:
-        with writing(path):
-            yield
-    except OSError as error:
-        raise cannot_write(error, "place") or as_bihm_error(error) from error
 
 
 def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
