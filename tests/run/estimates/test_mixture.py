@@ -147,6 +147,16 @@ def test_a_mixture_is_the_same_by_whatever_way_its_runs_are_named(
     assert "holds other estimates than those of this mixture" in told
 
 
+@pytest.mark.long
+def test_python_gives_the_numbers_of_the_command(command, runs, tmp_path):
+    a, b = runs
+    assert command(f"run={a},{b}", f"out={tmp_path}", "per_example=true", "K=1000")[0] == 0
+    mixture = bihm.mixture(a, b)
+    found = mixture.log_p(mixture.machines[0].rows())
+    arrays = arrays_in(tmp_path / "eval-mixture-test-K1000.npz")
+    np.testing.assert_array_equal(found, arrays["log_p"])
+
+
 def test_a_mixture_is_the_same_when_its_runs_were_moved(command, runs, tmp_path):
     copies = [shutil.copytree(run, tmp_path / "before" / run.name) for run in runs]
     assert command(f"run={copies[0]},{copies[1]}", "K=5")[0] == 0
