@@ -99,15 +99,15 @@ def _siblings(path: Path) -> tuple[Path, Path] | None:
         )
 
     valid, test = beside("valid", "val", "validation", "dev"), beside("test", "ts")
-    if valid is None and test is None:
-        return None
-    if valid is None or test is None:
-        word, there = ("valid", test) if valid is None else ("test", valid)
-        lacking = f"{match['name']}{match['dot']}{word}{match['ending']}"
-        raise DataError(
-            f"{path}: {there and there.name} is beside it, but no {lacking}; splits are three files"
-        )
-    return valid, test
+    if valid is not None and test is not None:
+        return valid, test
+    for there, word in ((valid, "test"), (test, "valid")):
+        if there is not None:
+            lacking = f"{match['name']}{match['dot']}{word}{match['ending']}"
+            raise DataError(
+                f"{path}: {there.name} is beside it, but no {lacking}; splits are three files"
+            )
+    return None
 
 
 def read(path: Path, missing: bool = False) -> Splits:

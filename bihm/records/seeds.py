@@ -32,12 +32,12 @@ def differing(configs: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def settings(configs: Mapping[Path, Mapping[str, Any]]) -> list[Setting]:
-    """Group runs, each with its flat configuration, by all keys but the seed.
+    """Group runs, each with its flat configuration, by all keys but the seed and MACHINE_KEYS.
 
     A run that was made twice counts once: a second one adds no seed, and takes from the spread of them.
     """
-    none = ("seed", *MACHINE_KEYS)
-    keys = [key for key in differing(configs.values()) if key not in none]
+    left_out = ("seed", *MACHINE_KEYS)
+    keys = [key for key in differing(configs.values()) if key not in left_out]
     groups: dict[tuple[str, ...], dict[str, Path]] = {}
     for job, config in configs.items():
         group = groups.setdefault(tuple(str(config.get(key)) for key in keys), {})

@@ -41,7 +41,8 @@ def write_report(
     path = place(out, default, ".html", replaces=True)  # a page is made again from its runs
     score = score_of(found)
     parts = [_together(found, score)] if len(found) > 1 else []
-    for run, what in [(run, "") for run in found] if sweep is None else _best(found):
+    whole = [(run, "") for run in found] if sweep is None else _best(found)
+    for run, what in whole:
         details = Details(run, bounds, say)
         for line in details.notes:
             note(f"{run.label}: {line}")
@@ -65,7 +66,8 @@ def _best(runs: Sequence[RunFiles]) -> list[tuple[RunFiles, str]]:
     """Of each dataset the run with the best score on valid, or its first; and what to say of it."""
     groups, best = by_dataset(runs), []
     for name, some in groups.items():
-        scores = [run.number(score_of(some)) for run in some]
+        score = score_of(some)
+        scores = [run.number(score) for run in some]
         known = [value for value in scores if value is not None]
         run = some[scores.index(max(known))] if known else some[0]
         best.append((run, f"The best on valid{f' of {name}' if len(groups) > 1 else ''}: "))

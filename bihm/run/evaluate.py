@@ -35,7 +35,6 @@ from bihm.run.estimates.listener import NOBODY, Listener
 from bihm.run.estimates.parzen import split_density
 from bihm.run.estimates.repeats import repeat, repeats_block, spread_of_rows
 from bihm.run.estimates.sandwich import sandwich_block, sandwich_rows
-from bihm.run.samples.masks import observed_of
 from bihm.run.trained import TrainedMachine
 
 
@@ -91,7 +90,7 @@ def _of_whole_rows(
     machine: TrainedMachine, where: RowsAndFiles, split: str, K: int, asked: Extras, to: Listener
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Block and arrays of rows that lack nothing."""
-    seen = None if asked.given is None else _seen_under(machine, asked.given)
+    seen = None if asked.given is None else machine.observed(asked.given, 0, "given")
     repeated = repeat(machine, where.rows, K, asked.repeats, split, to.report)
     result = block_of(repeated.mean, K, repeated.log_z)
     arrays = per_example_arrays(repeated.mean, repeated.log_z)
@@ -103,10 +102,6 @@ def _of_whole_rows(
         result["given"] = {"mask": asked.given, **given_block(found, seen, K)}
         arrays |= arrays_of(found._asdict())
     return result, arrays
-
-
-def _seen_under(machine: TrainedMachine, mask: str) -> np.ndarray:
-    return observed_of(mask, 0, machine.n_visible, machine.layout, key="given")
 
 
 def _seen_of(

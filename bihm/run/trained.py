@@ -200,9 +200,9 @@ class TrainedMachine:
         given = sampler.Incomplete(rows, observed)
         return np.asarray(self.family.draw(self.structure, self.params, settled, given, silent).x)
 
-    def observed(self, mask: ArrayLike, rows: int) -> np.ndarray:
+    def observed(self, mask: ArrayLike, rows: int, key: str = "mask") -> np.ndarray:
         """What a `mask` says, as bool (visible,) or (rows, visible): true where a pixel is observed."""
-        return observed_of(mask, rows, self.n_visible, self.layout)
+        return observed_of(mask, rows, self.n_visible, self.layout, key)
 
     def given(
         self,

@@ -43,8 +43,9 @@ def own_dataset(
     dataset = load(config.dataset.name, config.dataset.path)
     if not is_pinned(config.dataset.name, config.dataset.path):
         path = Path(stem[:-1])
-        noted, began = digest_of_rows(path), f"when {path} began"
-        if exported is not None:
+        if exported is None:
+            noted, began = digest_of_rows(path), f"when {path} began"
+        else:
             noted, began = exported, f"those of the run that {path} is of"
         _check(config, dataset, noted, began, or_else)
     return dataset
