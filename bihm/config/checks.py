@@ -152,6 +152,10 @@ def _check_optim(optim: OptimConfig) -> None:
         require_number(f"optim.{name}", getattr(optim, name), zero=False)
     for name in ("lr_end", "l1", "l2"):
         require_number(f"optim.{name}", getattr(optim, name), zero=True)
+    require(
+        0 <= optim.soften < 1,
+        f"optim.soften must be at least 0 and less than 1, got {optim.soften}",
+    )
     average = optim.average
     require(
         average is None or 0 < average < 1,

@@ -29,7 +29,7 @@ PARZEN = ("eval.parzen_samples", "eval.final_parzen_samples")
 OF_BITS = (
     *("K", "p.layer", "p.hidden", "p.activation", "p.order"),
     *("q.layer", "q.hidden", "q.activation", "q.order"),
-    *("init.weights", "init.bias", "init.visible_bias"),
+    *("init.weights", "init.bias", "init.visible_bias", "optim.soften"),
     *("eval.K", "eval.final_K", "eval.z_outer", "eval.final_z_outer", "eval.z_inner"),
 )
 
@@ -65,7 +65,7 @@ def check_strangers(config: Config, given: Iterable[str]) -> None:
         if (
             values[key] != defaults[key]
             or key in named
-            or key.partition(".")[0] in named - {"eval", "init"}
+            or key.partition(".")[0] in named - {"eval", "init", "optim"}
         ):
             if config.model.name == TARGETPROP:
                 raise ConfigError(f"{key} has no meaning with model=targetprop; {_known()}")

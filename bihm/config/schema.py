@@ -84,6 +84,7 @@ class OptimConfig:
     clip: float | None = None
     l1: float = 0.0
     l2: float = 0.0
+    soften: float = 0.0
     average: float | None = None
     phases: list[PhaseConfig] = field(default_factory=list)
 

@@ -19,6 +19,17 @@ def binarise(key: PRNGKey, rows: Rows, grey: bool) -> Bits[Array, "rows visible"
     return (noise * 255 < rows.astype(jnp.float32)).astype(jnp.float32)
 
 
+def soften(
+    key: PRNGKey,
+    x: Bits[Array, "batch visible"],
+    mean: Float[Array, " visible"],
+    share: float,
+) -> Bits[Array, "batch visible"]:
+    """Draw bits anew, P(x'_i = 1) = (1 - s) x_i + s m_i, with s the share and m the mean of all rows."""
+    noise = own_draw(jax.random.uniform, key, x.shape)
+    return (noise < (1 - share) * x + share * mean[None]).astype(jnp.float32)
+
+
 See = Callable[[PRNGKey, Rows, bool], Float[Array, "rows visible"]]  # of stored rows
 
 

@@ -16,7 +16,7 @@ from bihm.kernels.products import products_in
 from bihm.kernels.spread import mean_over_parts, spread_rows
 from bihm.machine.family import Rule
 from bihm.machine.machine import Params, Structure, merge
-from bihm.machine.minibatches import ChunkPlan, See, binarise, epoch_order, take_batch
+from bihm.machine.minibatches import ChunkPlan, See, binarise, epoch_order, soften, take_batch
 from bihm.machine.optimizer import Optimizer, Rates, learning_rate, move_average, penalise
 from bihm.types import Array, Bits, Float, PRNGKey, Rows
 
@@ -111,13 +111,15 @@ def make_chunk(
     grey: bool,
     precision: str = "f32",
     see: See = binarise,
+    softened: float = 0.0,
     mesh: Mesh | None = None,
 ) -> Chunk:
     """Compile `plan.length` training steps into one call that donates its state.
 
     `precision` is that of the rule's matrix products, as `products_in` takes it; `see` says what a step
-    sees of stored rows. With a `mesh`, on all devices of which the state is, the rows of each batch are
-    spread over them; random numbers and gradients are those of the whole batch.
+    sees of stored rows, whose bits are then `softened` by that share, as `soften` does. With a `mesh`, on
+    all devices of which the state is, the rows of each batch are spread over them; random numbers and
+    gradients are those of the whole batch.
 
     All randomness is folded from the key and the step number, so a run goes on after an
     interruption as if there had been none.
@@ -129,6 +131,9 @@ def make_chunk(
         step_key, order_key = jax.random.split(key)
         epoch = state.step // plan.steps_per_epoch
         order = epoch_order(jax.random.fold_in(order_key, epoch), rows.shape[0])
+        mean = (
+            jnp.mean(rows, axis=0, dtype=jnp.float32) / (255 if grey else 1) if softened else None
+        )
         packed, unpack = pack(state.params)
         step = partial(
             train_step, structure=structure, unpack=unpack, rule=rule, optimizer=optimizer
@@ -138,6 +143,8 @@ def make_chunk(
             data_key, rule_key = jax.random.split(jax.random.fold_in(step_key, state.step))
             index = state.step % plan.steps_per_epoch
             x = take_batch(data_key, rows, order, index, batch_size, grey, see)
+            if mean is not None:
+                x = soften(jax.random.fold_in(data_key, 1), x, mean, softened)
             with products_in(precision):
                 return step(state, x, rule_key, rates)
 

@@ -123,6 +123,8 @@ WRONG_TOO = {  # others stand for them
     "seed=-1": "seed must lie in",
     "layers=[30,0]": "layers[1] must be at least 1",
     "optim.l1=-1": "optim.l1 must be a finite number >= 0",
+    "optim.soften=1": "optim.soften must be at least 0 and less than 1, got 1",
+    "optim.soften=nan": "optim.soften must be at least 0 and less than 1, got nan",
     "optim.average=1": "optim.average is a decay between 0 and 1",
     "init.weights=he": "init.weights must be one of authors, glorot",
     "eval.final_z_outer=1": "eval.final_z_outer must be at least 2",
@@ -326,6 +328,7 @@ LIMITS = {
     "model.weights=small": "model.weights must be one of orthogonal, glorot, authors",
     "model.sleep_batch_size=3": "model.sleep_batch_size belongs to model=rws or wake_sleep",
     "optim.phases=[{K: 3}]": "optim.phases: K has no meaning",
+    "optim.soften=0.1": "optim.soften has no meaning",
 }
 
 

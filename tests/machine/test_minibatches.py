@@ -13,6 +13,7 @@ from bihm.machine.minibatches import (
     epoch_order,
     order_of,
     plan_epoch,
+    soften,
     take_batch,
 )
 from bihm.machine.optimizer import Rates, make_optimizer
@@ -33,7 +34,8 @@ def rows_seen(rows, plan, chunks, key=7, **options):
     """The row of each step, in batches of one."""
     structure, params = split(tiny_machine(visible=BITS, sizes=[1]))
     optimizer = make_optimizer("sgd", clip=None)
-    chunk = make_chunk(structure, say_rows, optimizer, plan, batch_size=1, grey=False, **options)
+    options = {"grey": False} | options
+    chunk = make_chunk(structure, say_rows, optimizer, plan, batch_size=1, **options)
     state, seen, rates = init_state(params, optimizer), [], Rates.of(0.0, 0.0, 0, 1)
     for _ in range(chunks):
         state, info = chunk(state, jax.random.key(key), jnp.asarray(rows), rates)
@@ -129,3 +131,37 @@ def test_a_plan_has_the_fewest_chunks_and_steps(rows, batch, longest, plan):
     got = plan_epoch(rows, batch, longest)
     assert got == ChunkPlan(*plan)
     assert got.steps_per_epoch == plan[0] * plan[1]
+
+
+def test_softened_bits_are_on_as_often_as_the_row_and_the_mean_say():
+    """(1 - s) x + s m of 20,000 draws each, within 4.5 standard errors."""
+    x = jnp.asarray([[0.0, 1.0, 1.0, 0.0]])
+    mean = jnp.asarray([0.3, 0.3, 1.0, 0.0])
+    drawn = soften(jax.random.key(0), jnp.repeat(x, 20_000, axis=0), mean, 0.2)
+    assert set(np.unique(drawn)) == {0.0, 1.0}
+    rate = np.asarray(0.8 * x[0] + 0.2 * mean)
+    error = np.sqrt(rate * (1 - rate) / 20_000)
+    assert np.all(np.abs(np.asarray(drawn).mean(0) - rate) <= 4.5 * error)
+    assert np.all(soften(jax.random.key(0), x, mean, 0.0) == x)
+
+
+def test_a_step_softens_its_rows_anew_with_the_mean_of_all_rows():
+    """Two rows, 0000 and 1111: at s = 1/2 a bit of the first is on in a quarter of its steps."""
+    rows = np.array([[0] * BITS, [1] * BITS], np.uint8)
+    plan = ChunkPlan(chunks=1, length=2)
+    assert set(rows_seen(rows, plan, chunks=200)) == {0, 15}
+    seen = np.array(rows_seen(rows, plan, chunks=400, softened=0.5))
+    bits = (seen[:, None] >> np.arange(BITS)) & 1  # of steps: half of them of either row
+    assert abs(bits.mean() - 0.5) < 4.5 * np.sqrt(0.25 / bits.size)
+    # Bits of a row are alike with probability (3/4)^2 + (1/4)^2, not always and not by half.
+    alike = (bits[:, 0] == bits[:, 1]).mean()
+    assert abs(alike - 0.625) < 4.5 * np.sqrt(0.625 * 0.375 / len(bits))
+
+
+def test_of_grey_levels_the_mean_is_that_of_their_bits():
+    rows = np.full((1, BITS), 51, np.uint8)  # on in a fifth of the draws, softened or not
+    seen = np.array(
+        rows_seen(rows, ChunkPlan(chunks=1, length=500), chunks=2, softened=0.9, grey=True)
+    )
+    bits = (seen[:, None] >> np.arange(BITS)) & 1
+    assert abs(bits.mean() - 0.2) < 4.5 * np.sqrt(0.16 / bits.size)

@@ -143,6 +143,7 @@ class TrainingLoop:
             grey=run.dataset.grey,
             precision=run.config.precision,
             see=run.family.see,
+            softened=run.config.optim.soften,
             mesh=run.mesh,
         )
 

@@ -33,7 +33,8 @@ def a_gradient(devices, steps=None, **changes):
     plan = run.plan._replace(length=steps or run.plan.length)
     chunk = make_chunk(
         run.structure, run.family.rule(4, 1), run.optimizer, plan,
-        batch_size=run.config.batch_size, grey=run.dataset.grey, see=run.family.see, mesh=run.mesh,
+        batch_size=run.config.batch_size, grey=run.dataset.grey, see=run.family.see,
+        softened=run.config.optim.soften, mesh=run.mesh,
     )  # fmt: skip
     given = first_state(run), run.keys.train, jnp.asarray(run.dataset.train)
     _, info = chunk(*run.on_devices((*given, Rates.of(0.0, 0.0, 0, 9))))
@@ -51,6 +52,7 @@ RULES_AND_LAYERS = [
             {"model__name": "wake_sleep", "model__sleep_batch_size": 40},
             {"p__layer": "darn", "q__layer": "nade"},
             {"p__layer": "dsbn", "optim__l1": 1e-2},
+            {"optim__soften": 0.2},
         )
     ),
 ]
