@@ -19,13 +19,18 @@ def binarise(key: PRNGKey, rows: Rows, grey: bool) -> Bits[Array, "rows visible"
     return (noise * 255 < rows.astype(jnp.float32)).astype(jnp.float32)
 
 
+def mean_row(rows: Rows, grey: bool) -> Float[Array, " visible"]:
+    """How often each bit of stored rows is 1."""
+    return jnp.mean(rows, axis=0, dtype=jnp.float32) / (255 if grey else 1)
+
+
 def soften(
     key: PRNGKey,
     x: Bits[Array, "batch visible"],
     mean: Float[Array, " visible"],
     share: float,
 ) -> Bits[Array, "batch visible"]:
-    """Draw bits anew, P(x'_i = 1) = (1 - s) x_i + s m_i, with s the share and m the mean of all rows."""
+    """Draw bits anew, P(x'_i = 1) = (1 - s) x_i + s m_i, with s the share and m the `mean_row`."""
     noise = own_draw(jax.random.uniform, key, x.shape)
     return (noise < (1 - share) * x + share * mean[None]).astype(jnp.float32)
 

@@ -16,7 +16,15 @@ from bihm.kernels.products import products_in
 from bihm.kernels.spread import mean_over_parts, spread_rows
 from bihm.machine.family import Rule
 from bihm.machine.machine import Params, Structure, merge
-from bihm.machine.minibatches import ChunkPlan, See, binarise, epoch_order, soften, take_batch
+from bihm.machine.minibatches import (
+    ChunkPlan,
+    See,
+    binarise,
+    epoch_order,
+    mean_row,
+    soften,
+    take_batch,
+)
 from bihm.machine.optimizer import Optimizer, Rates, learning_rate, move_average, penalise
 from bihm.types import Array, Bits, Float, PRNGKey, Rows
 
@@ -69,6 +77,19 @@ class PackedState(NamedTuple):
     average: Packed | None
     step: Array
     grads: Packed
+
+
+def _pack_state(state: TrainState) -> tuple[PackedState, Unpack]:
+    """The state as a chunk carries it, with no gradient yet, and what unpacks parameters again."""
+    packed, unpack = pack(state.params)
+    average = None if state.average is None else pack(state.average)[0]
+    nothing = [jnp.zeros_like(w) for w in packed]
+    return PackedState(packed, state.opt_state, average, state.step, nothing), unpack
+
+
+def _unpack_state(state: PackedState, unpack: Unpack) -> TrainState:
+    average = None if state.average is None else unpack(state.average)
+    return TrainState(unpack(state.params), state.opt_state, average, state.step)
 
 
 def train_step(
@@ -131,10 +152,8 @@ def make_chunk(
         step_key, order_key = jax.random.split(key)
         epoch = state.step // plan.steps_per_epoch
         order = epoch_order(jax.random.fold_in(order_key, epoch), rows.shape[0])
-        mean = (
-            jnp.mean(rows, axis=0, dtype=jnp.float32) / (255 if grey else 1) if softened else None
-        )
-        packed, unpack = pack(state.params)
+        mean = mean_row(rows, grey) if softened else None
+        start, unpack = _pack_state(state)
         step = partial(
             train_step, structure=structure, unpack=unpack, rule=rule, optimizer=optimizer
         )
@@ -148,13 +167,8 @@ def make_chunk(
             with products_in(precision):
                 return step(state, x, rule_key, rates)
 
-        average = None if state.average is None else pack(state.average)[0]
-        nothing = [jnp.zeros_like(w) for w in packed]
-        start = PackedState(packed, state.opt_state, average, state.step, nothing)
         end, steps = jax.lax.scan(body, start, length=plan.length)
-        average = None if end.average is None else unpack(end.average)
-        new = TrainState(unpack(end.params), end.opt_state, average, end.step)
-        return new, ChunkInfo(steps, end.grads)
+        return _unpack_state(end, unpack), ChunkInfo(steps, end.grads)
 
     return fast_jit(spread_rows(chunk, mesh), donate_argnums=0)
 
