@@ -157,8 +157,8 @@ def fetch(
 def _by_hand(wanted: Entry, folder: Path, tried: list[str]) -> str:
     """The way out when no source answers, in one line."""
     missing = [f for f in wanted.sources[0].files if not _verified(f, folder / f.path)]
+    failed = f"{wanted.name} could not be fetched ({'; '.join(tried)})"
+    if not missing:
+        return f"{failed}, though the files in {folder} are those that are pinned"
     steps = "; ".join(f"download {f.url} to {folder / f.path}" for f in missing)
-    return (
-        f"{wanted.name} could not be fetched ({'; '.join(tried)}). By hand: {steps}; "
-        f"then run `bihm-data fetch {wanted.name}` again"
-    )
+    return f"{failed}. By hand: {steps}; then run `bihm-data fetch {wanted.name}` again"

@@ -193,8 +193,9 @@ def test_right_bytes_with_wrong_rows_are_refused(home, server):
     other = {**wanted.sha256, "test": "0" * 64}
     free = {**wanted.order_free_sha256, "test": "0" * 64}
     entries = {"tiny": wanted._replace(sha256=other, order_free_sha256=free)}
-    with pytest.raises(DataError, match="test is not tiny's"):
+    with pytest.raises(DataError, match="test is not tiny's") as told:
         fetch("tiny", entries)
+    assert str(told.value).endswith(" are those that are pinned")  # and nothing is left to download
     assert not (home / "data").exists()
 
 
