@@ -84,10 +84,25 @@ def _parse_saved(raw: Any) -> Config:
         raw = OmegaConf.merge(
             raw, {"layers": None}
         )  # its default has a meaning on a command line only
-    config = parse(raw)
+    config = parse(OmegaConf.create(_without_unset(OmegaConf.to_container(raw), _known())))
     if config.layers is None or config.dataset.n_features is None:
         raise ConfigError("is no run's configuration: it lacks layers or n_features")
     return config
+
+
+def _known() -> Any:
+    return OmegaConf.to_container(OmegaConf.structured(Config), resolve=False)
+
+
+def _without_unset(plain: Any, known: Any) -> Any:
+    """Leave out the keys that this version does not know and that are null: another one's, not in use."""
+    if not isinstance(plain, dict) or not isinstance(known, dict):
+        return plain
+    return {
+        key: _without_unset(value, known.get(key))
+        for key, value in plain.items()
+        if key in known or value is not None
+    }
 
 
 def from_dict(plain: Any) -> Config:

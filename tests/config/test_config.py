@@ -6,17 +6,19 @@ import pytest
 from cases import rare
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bihm import config as schema
 from bihm import paths
 from bihm.cli import sweep
-from bihm.config.families import own_columns
+from bihm.config.families import TARGETPROP, own_columns
 from bihm.config.machine_checks import check_machine
 from bihm.config.schema import job_name
 from bihm.data import names
 from bihm.errors import BihmError
 from bihm.machine.layer_sizes import layer_sizes
+from bihm.machine.rules import RULES
 
 CONFIGS = paths.configs()
 
@@ -106,7 +108,7 @@ def test_a_configuration_survives_its_file(tmp_path):
 WRONG = {
     "dpeth=12": "did you mean 'depth'",
     "depth=abc": "depth=abc: a whole number is due, got abc",
-    "model=foo": "choose one of bihm, rws, targetprop, wake_sleep",
+    "model=foo": f"choose one of {', '.join(sorted([*RULES, TARGETPROP]))}",
     "depth=0": "depth must be at least 1, got 0",
     "optim.lr=nan": "optim.lr must be a finite number > 0",
     "optim.schedule=linear": "optim.schedule must be one of constant, cosine",
@@ -319,6 +321,26 @@ def test_a_configuration_from_before_a_key_was_there_is_still_that_of_its_run(tm
     other = read("model=targetprop", "model.N=3", "model.weights=glorot")
     told = schema.differences(schema.load(tmp_path / "config.yaml"), other)
     assert told == ["model.weights was orthogonal, now glorot"]
+
+
+@pytest.mark.parametrize("group", ["model", "p", "optim", ""])
+def test_of_keys_that_another_version_saved_those_that_are_null_are_left_out(tmp_path, group):
+    """Somebody adds a rule with an option: runs of other rules, where it is null, still are runs here."""
+    config = read("model=rws", "layers=[30]")
+    saved = schema.to_dict(config)
+    for value in (None, 3):
+        (saved[group] if group else saved)["later"] = value
+        (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(saved)))
+        readers = (
+            lambda: schema.load(tmp_path / "config.yaml"),
+            lambda: schema.from_dict(saved),
+        )
+        for reader in readers:
+            if value is None:
+                assert reader() == config
+                continue
+            with pytest.raises(BihmError, match=r"there is no key '(\w+\.)?later'"):
+                reader()
 
 
 LIMITS = {
