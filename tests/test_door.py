@@ -344,7 +344,7 @@ WRONG_WORDS = [
     (["hydra.job.chdir=true"], "hydra.job.chdir has no meaning here; of Hydra's own keys, only"),
     (["hydra/launcher=joblib"], "hydra/launcher has no meaning here"),
     (["+hydra.callbacks.x._target_=os.getcwd"], "hydra.callbacks.x._target_ has no meaning here"),
-    (["model=nothing"], "model=nothing: there is no such option; choose one of bihm, rws"),
+    (["model=nothing"], "model=nothing: there is no such option; choose one of bihm, "),
     (["K=0"], "K must be at least 1, got 0"),
     (["layers=[3]", "depth=2"], "depth=2 disagrees with the 1 sizes of layers=[3]"),
     (["dataset=file", "dataset.path=nothing.npy"], "nothing.npy: no such file"),

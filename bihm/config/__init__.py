@@ -5,6 +5,7 @@ from bihm.config.read import differences, from_dict, load, parse
 from bihm.config.schema import (
     GROUPS,
     MACHINE_KEYS,
+    SIDE_OPTIONS,
     Config,
     DistributedConfig,
     PhaseConfig,
@@ -20,6 +21,7 @@ from bihm.config.schema import (
 __all__ = [
     "GROUPS",
     "MACHINE_KEYS",
+    "SIDE_OPTIONS",
     "Config",
     "DistributedConfig",
     "PhaseConfig",

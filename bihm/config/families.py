@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from bihm.config.schema import Config, ModelConfig, flatten
+from bihm.config.schema import SIDE_OPTIONS, Config, ModelConfig, flatten
 from bihm.errors import ConfigError
 
 TARGETPROP = "targetprop"
@@ -27,8 +27,8 @@ INITIAL_WEIGHTS = ("orthogonal", "glorot", "authors")
 DEPTHS = {TARGETPROP: 2}  # where a command names none
 PARZEN = ("eval.parzen_samples", "eval.final_parzen_samples")
 OF_BITS = (
-    *("K", "p.layer", "p.hidden", "p.activation", "p.order"),
-    *("q.layer", "q.hidden", "q.activation", "q.order"),
+    *("K", "p.layer", "q.layer"),
+    *(f"{side}.{option}" for side in "pq" for option in SIDE_OPTIONS),
     *("init.weights", "init.bias", "init.visible_bias", "optim.soften"),
     *("eval.K", "eval.final_K", "eval.z_outer", "eval.final_z_outer", "eval.z_inner"),
 )

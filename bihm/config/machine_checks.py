@@ -11,7 +11,7 @@ from bihm.config.checks import (
     require_whole,
 )
 from bihm.config.families import INITIAL_WEIGHTS, TARGETPROP, TARGETPROP_OPTIONS
-from bihm.config.schema import Config, SideConfig
+from bihm.config.schema import SIDE_OPTIONS, Config, SideConfig
 from bihm.errors import ConfigError
 from bihm.machine.layers import LAYERS
 from bihm.machine.layers.dsbn import ACTIVATIONS
@@ -69,7 +69,7 @@ def _check_side(name: str, side: SideConfig, types: set[str]) -> None:
         not (many and "nade" in types),
         f"{name}.hidden must be one number where {name}.layer has nade, got {side.hidden}",
     )
-    for option in ("hidden", "activation", "order"):
+    for option in SIDE_OPTIONS:
         able = {kind for kind, layer in LAYERS.items() if option in layer.options}
         require(
             getattr(side, option) == getattr(SideConfig, option) or bool(types & able),

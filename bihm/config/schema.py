@@ -59,6 +59,9 @@ class SideConfig:
     order: str = "natural"
 
 
+SIDE_OPTIONS = tuple(name for name in SideConfig.__dataclass_fields__ if name != "layer")
+
+
 def first_parameters() -> dict[str, Any]:
     """How the parameters start; a mapping because no field of a class can be called `from`."""
     return {"weights": "authors", "bias": -1.0, "visible_bias": "data", "from": None}

@@ -4,6 +4,9 @@ import pytest
 from cases import rare
 from malformed import check, home, name_of
 
+from bihm.config.families import TARGETPROP
+from bihm.machine.rules import RULES
+
 __all__ = ["home"]  # a fixture
 T = "bihm-train "
 LONG = "a" * 300
@@ -163,7 +166,7 @@ CHOICES = [
     (
         T + "model=foo",
         2,
-        "model=foo: there is no such option; choose one of bihm, rws, targetprop, wake_sleep",
+        f"model=foo: there is no such option; choose one of {', '.join(sorted([*RULES, TARGETPROP]))}",
     ),
     (T + "model=", 2, "model=: there is no such option"),
     (T + "model=null", 2, "model=null: give the name of one"),

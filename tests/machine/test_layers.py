@@ -46,7 +46,10 @@ SPECS = [
     *rare(LayerSpec("dsbn", (4,), "sigmoid")),
     *AUTOREGRESSIVE,
 ]
-WITHOUT_NADE = [*(spec for spec in SPECS if spec != NADE), *rare(NADE)]  # of the quick tests
+# A type that somebody adds is tested by what holds for any conditional.
+NEW = [LayerSpec(name) for name in LAYERS if name not in ("sbn", "dsbn", "darn", "nade")]
+# Of the quick tests:
+WITHOUT_NADE = [*(spec for spec in SPECS if spec != NADE), *rare(NADE), *NEW]
 
 
 def layer_of(spec, inputs=INPUTS, units=UNITS, scale=1.0):
@@ -83,7 +86,7 @@ def order_of(layer):
     return [int(i) for i in layer.order[...]]
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=spec_name)
+@pytest.mark.parametrize("spec", [*SPECS, *NEW], ids=spec_name)
 def test_each_conditional_is_its_equation(spec):
     layer = layer_of(spec)
     log_prob = log_prob_of(layer, bits(UNITS)[None, :, :], bits(INPUTS)[:, None, :])
@@ -488,6 +491,11 @@ def test_the_authors_small_weights_do_not_stop_deterministic_layers(activation):
         assert last < 0.9 * 10 * np.log(2) < first
 
 
+def reading(option):
+    """The types of layers that read an option, as a refusal names them."""
+    return " or ".join(sorted(kind for kind, layer in LAYERS.items() if option in layer.options))
+
+
 WRONG = [
     ("q", {"hidden": 0, "layer": "dsbn"}, "q.hidden must be a whole number >= 1"),
     ("q", {"hidden": [], "layer": "dsbn"}, "q.hidden must be a whole number >= 1"),
@@ -495,16 +503,20 @@ WRONG = [
     ("q", {"hidden": True, "layer": "nade"}, "q.hidden must be a whole number >= 1"),
     ("p", {"hidden": 2.5, "layer": "nade"}, "p.hidden must be a whole number >= 1"),
     ("p", {"hidden": [3], "layer": "nade"}, "p.hidden must be one number"),
-    ("p", {"hidden": 3}, "p.hidden has no meaning: p.layer has no dsbn or nade"),
+    ("p", {"hidden": 3}, f"p.hidden has no meaning: p.layer has no {reading('hidden')}"),
     (
         "p",
         {"activation": "foo", "layer": "dsbn"},
         "p.activation must be one of tanh, sigmoid, relu",
     ),
-    ("p", {"activation": "relu"}, "p.activation has no meaning: p.layer has no dsbn"),
+    (
+        "p",
+        {"activation": "relu"},
+        f"p.activation has no meaning: p.layer has no {reading('activation')}",
+    ),
     ("q", {"order": "foo", "layer": "darn"}, "q.order must be one of natural, random"),
     ("q", {"order": "random", "layer": "dsbn"}, "q.order has no meaning"),
-    ("q", {"layer": ["sbn", "foo"]}, "q.layer must be one of sbn, dsbn, darn, nade, got 'foo'"),
+    ("q", {"layer": ["sbn", "foo"]}, f"q.layer must be one of {', '.join(LAYERS)}, got 'foo'"),
 ]
 
 

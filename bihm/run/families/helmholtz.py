@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bihm.config import Config, SideConfig
+from bihm.config import SIDE_OPTIONS, Config, SideConfig
 from bihm.config.machine_checks import layer_types
 from bihm.data.catalogue import SPLITS
 from bihm.data.files import check_bits
@@ -226,11 +226,9 @@ def fixed_bits(rows: np.ndarray, split: str) -> np.ndarray:
 
 def _layer_specs(side: SideConfig, name: str, entries: int) -> list[LayerSpec]:
     hidden = side.hidden if side.hidden is None or isinstance(side.hidden, list) else [side.hidden]
-    widths = None if hidden is None else tuple(hidden)
-    return [
-        LayerSpec(kind, widths, side.activation, side.order)
-        for kind in layer_types(side.layer, name, entries)
-    ]
+    options = {option: getattr(side, option) for option in SIDE_OPTIONS}
+    options["hidden"] = None if hidden is None else tuple(hidden)
+    return [LayerSpec(kind, **options) for kind in layer_types(side.layer, name, entries)]
 
 
 @partial(fast_jit, static_argnames=("structure", "n"))
