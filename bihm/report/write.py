@@ -15,6 +15,7 @@ from bihm.report.sweep import effects_section, runs_section
 from bihm.run.estimates.listener import nobody
 
 NAME = "report.html"
+MOST_REASONS = 20  # of runs that did not finish, on the page of a sweep
 
 
 @disk_refusals()
@@ -84,7 +85,10 @@ def _together(runs: Sequence[RunFiles], score: str) -> Part:
         )
     done = sum(run.row.get("status") == "finished" for run in runs)
     lead = f"{done} of {len(runs)} runs have finished; {len(groups)} settings."
-    return Part("Together", lead, sections=[*sections, *learning_section(groups)])
+    notes = [f"{run.label}: {reason}" for run in runs if (reason := run.text("reason"))]
+    if len(notes) > MOST_REASONS:
+        notes[MOST_REASONS:] = [f"and {len(notes) - MOST_REASONS} more"]
+    return Part("Together", lead, notes=notes, sections=[*sections, *learning_section(groups)])
 
 
 def _alone(run: RunFiles, details: Details, what: str) -> Part:

@@ -7,6 +7,7 @@ import re
 import shutil
 from functools import partial
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from cases import rare
@@ -18,7 +19,8 @@ from bihm.config import to_yaml
 from bihm.config.schema import ModelConfig
 from bihm.errors import NumbersError
 from bihm.machine.machine import split
-from bihm.report import page, pictures, plots
+from bihm.report import page, pictures, plots, write
+from bihm.report.files import RunFiles
 from bihm.report.machine import Bounds
 from bihm.report.write import write_report
 from bihm.run.train import train
@@ -209,6 +211,20 @@ def test_a_run_that_did_not_finish_has_a_page_that_says_so(report, bihm, tmp_pat
     (place / "config.yaml").write_text("K: [")
     assert report(f"run={place}", *QUICK)[0] == 0
     assert Reader((place / "report.html").read_text()).has("cannot be read")
+
+
+def test_the_page_of_several_runs_says_why_some_did_not_finish():
+    names = [f"{n}-K={n}" for n in range(write.MOST_REASONS + 2)]
+    rows = [{"status": "failed", "reason": f"ConfigError: no {name}"} for name in names]
+    done = RunFiles(Path("done"), "done", {"status": "finished", "reason": "", "layers": None}, [])
+    lost = [
+        RunFiles(Path(name), name, {**row, "layers": None}, [])
+        for name, row in zip(names, rows, strict=True)
+    ]
+    part = write._together([done, *lost], "valid.log_p")
+    assert part.notes[0] == "0-K=0: ConfigError: no 0-K=0"
+    assert part.notes[write.MOST_REASONS :] == ["and 2 more"]
+    assert write._together([done, *lost[:2]], "valid.log_p").notes[1].startswith("1-K=1: ")
 
 
 EVIL = "<script>alert(1)</script>\"'&$x_2$"
