@@ -100,11 +100,11 @@ class World:
         )  # (step, seconds)
 
     def make_chunk(
-        self, structure, rule, optimizer, plan, *, batch_size, grey, precision, see, mesh
+        self, structure, rule, optimizer, plan, *, batch_size, grey, precision, see, softened, mesh
     ):
         assert mesh is None
         assert see == self.run.family.see
-        self.compiled.append((rule.keywords["K"], batch_size, grey, precision))
+        self.compiled.append((rule.keywords["K"], batch_size, grey, precision, softened))
 
         def chunk(state, key, rows, rates):
             self.rates.append([float(x) for x in rates])
@@ -192,14 +192,14 @@ def test_the_score_is_the_rules_own_likelihood(world, rule):
 
 def test_an_estimate_is_made_with_the_runs_own_keys_rows_and_numbers(world):
     here = world()
-    here.loop(epochs=1, eval__K=7).train()
+    here.loop(epochs=1, eval__K=7, optim__soften=0.25).train()
     key, rows, K, block = here.asked
     assert key is here.run.keys.valid
     assert rows is here.run.dataset.valid
     assert (K, block) == (7, 7)
     assert here.asked_z == (here.run.keys.log_z, 400, 5)
     assert all(key is here.run.keys.train for key in here.keys)
-    assert here.compiled == [(4, 250, False, "f32")]
+    assert here.compiled == [(4, 250, False, "f32", 0.25)]
 
 
 @pytest.mark.parametrize(("every", "expected"), [(1, [20, 40, 60, 80, 100]), (2, [40, 80, 100])])
