@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -80,17 +81,17 @@ def load(path: Path) -> Config:
 def _parse_saved(raw: Any) -> Config:
     if not isinstance(raw, DictConfig):
         raise ConfigError("not a configuration")
-    if "layers" not in raw:
-        raw = OmegaConf.merge(
-            raw, {"layers": None}
-        )  # its default has a meaning on a command line only
-    config = parse(OmegaConf.create(_without_unset(OmegaConf.to_container(raw), _known())))
+    plain = _without_unset(OmegaConf.to_container(raw), _known())
+    plain.setdefault("layers", None)  # its default has a meaning on a command line only
+    config = parse(OmegaConf.create(plain))
     if config.layers is None or config.dataset.n_features is None:
         raise ConfigError("is no run's configuration: it lacks layers or n_features")
     return config
 
 
+@cache
 def _known() -> Any:
+    """The keys of this version, nested as they are."""
     return OmegaConf.to_container(OmegaConf.structured(Config), resolve=False)
 
 

@@ -5,7 +5,7 @@ The fields' meaning is told where a user reads it, in `configs/train.yaml`.
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -59,7 +59,7 @@ class SideConfig:
     order: str = "natural"
 
 
-SIDE_OPTIONS = tuple(name for name in SideConfig.__dataclass_fields__ if name != "layer")
+SIDE_OPTIONS = tuple(one.name for one in fields(SideConfig) if one.name != "layer")
 
 
 def first_parameters() -> dict[str, Any]:
