@@ -51,7 +51,7 @@ where it is.
                      bihm-sample mask=); from K samples, rounded up to whole hundreds
   parzen=true        instead, the Parzen-window estimate: a density of real numbers, of rows as levels in
                      [0, 1], from means of pixels as samples, beside its anchor, training rows as samples;
-                     written to eval-<split>-parzen.json; for model=targetprop it is all there is
+                     written to eval-<split>-parzen<samples>.json; for model=targetprop it is all there is
   samples=10000      parzen: how many; sigma is chosen on valid
   devices=all        spread the work over all devices, or over so many; the numbers do not depend on it
   out=FILE           where to, a .json, or in which folder; arrays go beside it

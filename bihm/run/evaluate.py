@@ -165,12 +165,12 @@ def evaluate_parzen(
     out: str | None = None,
     to: Listener = NOBODY,
 ) -> dict[str, Any]:
-    """The Parzen estimate of a split as real numbers in [0, 1]: `eval-<split>-parzen.json`.
+    """The Parzen estimate of a split as real numbers in [0, 1]: `eval-<split>-parzen<samples>.json`.
 
     Arguments, files and errors are those of `evaluate`.
     """
     identity, found = find_dataset(machine, dataset)
-    file = file_of(machine, identity, f"{split}-parzen", out)
+    file = file_of(machine, identity, f"{split}-parzen{samples}", out)
     about = tell_of_rows(identity, found, split, to) | {"parameters": parameters_of(machine)}
     parts = (machine.structure, machine.params, found, split, samples, to.report)
     block = split_density(machine.family, make_keys(machine.config.seed), *parts)

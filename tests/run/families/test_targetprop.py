@@ -110,7 +110,7 @@ def test_the_estimate_again_is_that_of_the_run_and_of_its_weights(trained, tmp_p
     for machine in (read_run(directory), bihm.load(export(directory, str(tmp_path)))):
         block = evaluate_parzen(machine, split="test", samples=60, out=str(tmp_path))
         assert block == results["test"] == machine.parzen(samples=60)
-    saved = json.loads((tmp_path / "eval-test-parzen.json").read_text())
+    saved = json.loads((tmp_path / "eval-test-parzen60.json").read_text())
     assert saved.pop("parameters")
     assert saved == {"dataset": "bars", **results["test"]}
 
