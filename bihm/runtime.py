@@ -120,7 +120,7 @@ def computed_instead(precision: str) -> str | None:
     import jax
 
     device = jax.devices()[0]
-    lack = IMITATED
+    lack: str | None = IMITATED
     if device.platform == "cpu":
         lack = _lack_of_bfloat16()
         lacking = {"tf32"} | ({"bf16"} if lack else set())

@@ -17,14 +17,28 @@ from bihm.errors import ConfigError
 
 MOST = 2**31 - 1  # what the machine counts with
 MOST_UNITS = 10**6
+A_GROUP = "a group of keys is due, as {a:1,b:2}"
+A_LIST = "a list is due, in brackets"
 LARGEST_FLOAT32 = 3.4e38
 
 
-def check_flat(plain: Any) -> None:
-    """Refuse lists in lists of sizes, which OmegaConf lets pass for lists of numbers."""
-    shape = plain["dataset"].get("image_shape") if isinstance(plain.get("dataset"), dict) else None
-    for name, sizes in (("layers", plain.get("layers")), ("dataset.image_shape", shape)):
-        for i, size in enumerate(sizes if isinstance(sizes, list) else []):
+def check_shapes(plain: Any, known: dict[str, Any]) -> None:
+    """Refuse what is no group of keys, or no list, where `known` has one; and lists in lists of sizes.
+
+    OmegaConf lets the last pass for lists of numbers, and does not say where the others are.
+    """
+    groups = {
+        name: plain[name] for name in known if isinstance(known[name], dict) and name in plain
+    }
+    for name, group in groups.items():
+        if group is not None and not isinstance(group, dict):
+            raise ConfigError(f"{name}: {A_GROUP}, got {group}")
+    for name in ("layers", "dataset.image_shape", "optim.phases"):
+        place, _, key = name.rpartition(".")
+        given = ((groups.get(place) or {}) if place else plain).get(key)
+        if isinstance(given, dict):
+            raise ConfigError(f"{name}: {A_LIST}, got {given}")
+        for i, size in enumerate(given if isinstance(given, list) and key != "phases" else []):
             if isinstance(size, list | dict):
                 raise ConfigError(f"{name}[{i}] must be a whole number, got {size!r}")
 

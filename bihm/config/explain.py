@@ -6,6 +6,7 @@ import re
 import yaml
 from hydra.errors import OverrideParseException
 
+from bihm.config.checks import A_GROUP, A_LIST
 from bihm.config.schema import GROUPS, Config, flatten
 
 # Launchers that the documents name, and the packages they come with (extras of pyproject.toml).
@@ -14,7 +15,6 @@ LAUNCHERS = {
     "submitit_local": "hydra-submitit-launcher",
     "submitit_slurm": "hydra-submitit-launcher",
 }
-A_LIST = "a list is due, in brackets"
 REASONS = [  # why OmegaConf refuses a value, and what is due in its place
     (re.compile(text, re.DOTALL), words)
     for text, words in (
@@ -31,11 +31,8 @@ REASONS = [  # why OmegaConf refuses a value, and what is due in its place
             r"Invalid type assigned: \w+ is not a subclass of (?:int|float)\.",
             "a number is due",
         ),
-        (
-            r"Invalid type assigned: .* value: (.*)",
-            "a group of keys is due, as {{a:1,b:2}}, got {0}",
-        ),
-        (r"Cannot assign (?:\w+) to Dict", "a group of keys is due, as {{a:1,b:2}}"),
+        (r"Invalid type assigned: .* value: (.*)", f"{A_GROUP}, got {{0}}"),
+        (r"Cannot assign (?:\w+) to Dict", A_GROUP),
         (r"field '(.*)' is not Optional", "{0} cannot be null"),
     )
 ]
@@ -64,6 +61,8 @@ def explain(error: Exception) -> str:
         return f"{found[1]}: several values make a sweep, with -m; a list is [a,b]"
     if found := re.search(r"Error merging override (.+)", texts[0]):
         reason, (key, _, value) = _plain(_first_line(texts[1])), found[1].partition("=")
+        if reason == A_LIST and value.startswith("["):  # OmegaConf says the same of both
+            return f"{found[1]}: {A_GROUP}, got {value}"
         example = f", as {key}=[{value}]" if reason == A_LIST and value.isalnum() else ""
         return f"{found[1]}: {reason}{example}"
     if found := re.search(r"Could not find '([^']*)/([^'/]*)'", whole):
@@ -94,7 +93,7 @@ def _plain(reason: str) -> str:
     """OmegaConf's reason in words that name no class of Python's."""
     for pattern, words in REASONS:
         if found := pattern.match(reason):
-            return words.format(*found.groups())
+            return words.replace("{0}", found[1]) if pattern.groups else words
     return reason
 
 

@@ -10,7 +10,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bihm.config.checks import check, check_depth, check_flat
+from bihm.config.checks import check, check_depth, check_shapes
 from bihm.config.explain import explain
 from bihm.config.families import check_strangers, settled
 from bihm.config.schema import MACHINE_KEYS, Config, flatten
@@ -28,7 +28,7 @@ def parse(raw: DictConfig, given: Collection[str] = ()) -> Config:
     try:
         # Merging once more into the schema refuses what `+key=value` slipped past Hydra's composition.
         plain = OmegaConf.to_container(raw, resolve=True)
-        check_flat(plain)
+        check_shapes(plain, _known())
         _read_hidden(plain)
         merged = OmegaConf.merge(OmegaConf.structured(Config), plain)
         config = OmegaConf.to_object(merged)

@@ -126,6 +126,8 @@ VALUES = [
         (T + "layers=[30,-1]", 2, "layers[1] must be at least 1, got -1"),
         (T + "layers=[[1]]", 2, "layers[0] must be a whole number, got [1]"),
         (T + "layers={a:1}", 2, "layers={a:1}: a list is due, in brackets"),
+        (T + "eval=[1,2]", 2, "eval=[1,2]: a group of keys is due, as {a:1,b:2}, got [1,2]"),
+        (T + "optim=[]", 2, "optim=[]: a group of keys is due, as {a:1,b:2}, got []"),
         (T + "layers=[10000000]", 2, "layers[0] must be at most 1000000"),
         (T + "batch_size=0", 2, "batch_size must be at least 1, got 0"),
         (T + "epochs=99999999999999999999", 2, "epochs must be at most"),

@@ -201,6 +201,31 @@ def test_a_damaged_config_file_is_one_line(tmp_path):
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "due"),
+    [
+        ("model", 3, "a group of keys is due"),
+        ("p", [1], "a group of keys is due"),
+        ("init", "authors", "a group of keys is due"),
+        ("layers", {"a": 1}, "a list is due"),
+        ("optim.phases", {"K": 1}, "a list is due"),
+        ("dataset.image_shape", {"a": 1}, "a list is due"),
+    ],
+)
+def test_a_saved_configuration_of_another_shape_says_where(tmp_path, key, value, due):
+    saved = OmegaConf.create(schema.to_dict(read("layers=[30]")))
+    OmegaConf.update(saved, key, value, merge=False)
+    (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(saved))
+    for reader in (
+        lambda: schema.load(tmp_path / "config.yaml"),
+        lambda: schema.from_dict(OmegaConf.to_container(saved)),
+    ):
+        with pytest.raises(BihmError) as caught:
+            reader()
+        assert f"{key}: {due}" in str(caught.value)
+        assert str(value) in str(caught.value)
+
+
 WHOLE = [
     ("layers=[1e2,5.0]", "layers", [100, 5]),
     ("optim.phases=[{K:1e2}]", "optim.phases", 100),
