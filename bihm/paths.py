@@ -1,14 +1,16 @@
-"""Where things live: the configs of the package, the user's cache, and folders with odd names."""
+"""Where things live: the configs of the package, the user's cache, folders with odd names, whole files."""
 
 import contextlib
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import platformdirs
 
-from bihm.errors import ConfigError
+from bihm.errors import ConfigError, writing
 
 
 def configs() -> Path:
@@ -52,3 +54,26 @@ def plain(folder: Path) -> Iterator[Path]:
         link = Path(place) / folder.name
         link.symlink_to(folder, target_is_directory=True)
         yield link
+
+
+@contextlib.contextmanager
+def replaced(path: Path) -> Iterator[IO[bytes]]:
+    """A stream whose bytes become the file when the block ends well; a reader sees the old ones or the new.
+
+    They are on the disk by then, whatever becomes of the power.
+
+    Raises:
+        OSError: the disk refuses; it names the file.
+    """
+    temporary = path.with_name(f".{os.getpid()}-{threading.get_ident()}.tmp")
+    try:
+        with writing(path), temporary.open("wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+            os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(
+            OSError
+        ):  # of a place that refused the file, too: that has been said
+            temporary.unlink()

@@ -9,8 +9,6 @@ import gzip
 import hashlib
 import io
 import math
-import os
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +17,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from bihm.errors import BihmError, DataError, disk_refusals, writing
+from bihm.paths import replaced
 
 LIMIT = 4 << 30  # bytes of uncompressed arrays in one file
 MEMBERS = 100  # arrays in one file
@@ -171,20 +170,8 @@ def make_folder(path: Path) -> None:
 def whole(path: Path) -> Iterator[IO[bytes]]:
     """A stream whose bytes get the name `path` when the block ends well; errors as of `make_folder`."""
     make_folder(path.parent)
-    with (
-        disk_refusals("place"),
-        writing(path),
-        tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as stream,
-    ):
-        try:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-            os.chmod(stream.name, 0o644)  # tempfile's 0600 would hide a shared cache's files
-            os.replace(stream.name, path)
-        except BaseException:
-            os.unlink(stream.name)
-            raise
+    with disk_refusals("place"), replaced(path) as stream:
+        yield stream
 
 
 def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:

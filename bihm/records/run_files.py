@@ -5,7 +5,6 @@ import os
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +21,8 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace a file atomically; OSError, naming it, where the disk refuses."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with writing(path):
-            temporary.write_bytes(content)
-            os.replace(temporary, path)
-    finally:
-        with suppress(OSError):  # of a place that refused the file, too: that has been said
-            temporary.unlink()
+    with paths.replaced(path) as stream:
+        stream.write(content)
 
 
 def write_json(path: Path, content: Any) -> None:
