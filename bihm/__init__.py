@@ -108,9 +108,10 @@ def train(*words: str, directory: str | os.PathLike[str] | None = None) -> "Trai
     default outputs/<dataset>/<model>-d<depth>/<time>, keeps checkpoints, logs and results: called again
     with the same words, it goes on from its last checkpoint, and once it has finished returns at once.
 
-    Nothing is printed. The lines that bihm-train prints go to `train.log` and to the logger "bihm", at
-    level INFO: `logging.basicConfig(level="INFO", format="%(message)s")` shows them. SIGINT (in a
-    notebook: interrupt the kernel) and SIGTERM end the run with a checkpoint.
+    Nothing is printed but warnings, on stderr. All lines that bihm-train prints go to `train.log` and to
+    the logger "bihm", at level INFO: `logging.basicConfig(level="INFO", format="%(message)s")` shows them.
+    SIGINT (in a notebook: interrupt the kernel) and SIGTERM end the run with a checkpoint. Called from
+    several threads, one run waits for the other.
 
     Raises:
         ConfigError: a wrong word, or a directory that holds another run.

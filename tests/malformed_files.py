@@ -44,6 +44,7 @@ NAN = np.where(FLOAT == 1, np.nan, FLOAT)
 
 MADE = {
     "ok.npy": lambda p: np.save(p, EYE),
+    "again.npy": lambda p: np.save(p, EYE),
     "ok.npz": lambda p: np.savez(p, train=EYE, valid=EYE, test=EYE),
     "narrow.npy": lambda p: np.save(p, EYE[:, :4]),
     "two.npy": lambda p: np.save(p, EYE * 2),

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
@@ -22,7 +23,7 @@ from bihm import paths
 from bihm.cli import evaluate, export, sample
 from bihm.data import load as load_data
 from bihm.machine.machine import bind
-from bihm.run.build import make_parts
+from bihm.run.build import make_keys, make_parts
 from bihm.run.trained import TrainedMachine
 
 WORDS = [  # of the run that the fixture `uninterrupted` trains
@@ -268,8 +269,46 @@ def test_rows_that_are_none_are_refused_in_one_line(machine, x, message):
 def test_rows_may_be_whatever_numpy_reads(machine):
     x = [[1, 0] * 8, [1, 1] * 8]
     expected = machine.log_p(np.array(x, np.uint8), 3)
-    for same in (x, np.array(x, bool), np.array(x, np.float16), Frame()):
+    for same in (
+        x,
+        np.array(x, bool),
+        np.array(x, np.float16),
+        jnp.array(x, jnp.bfloat16),
+        Frame(),
+    ):
         np.testing.assert_array_equal(machine.log_p(same, 3), expected)
+
+
+def test_a_mask_may_be_a_file_by_its_path(machine, tmp_path):
+    np.save(tmp_path / "mask.npy", np.arange(16) < 8)
+    found = machine.complete(X, tmp_path / "mask.npy", sweeps=1)
+    np.testing.assert_array_equal(found, machine.complete(X, np.arange(16) < 8, sweeps=1))
+
+
+def test_a_machine_knows_its_files_wherever_the_program_goes(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(run.parent)
+    machine = bihm.load(run.name)
+    monkeypatch.chdir(tmp_path)
+    assert machine.stem == f"{run}/"  # where it looks for the digest of its own rows
+
+
+def test_jax_may_count_in_64_bits(machine):
+    expected = machine.log_p(X, 30)
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(machine.log_p(X, 30), expected, rtol=1e-5)
+
+
+def test_a_seed_means_the_same_whatever_keys_jax_makes_by_default(machine):
+    expected = machine.sample(3), make_keys(0)
+    with jax.default_prng_impl("rbg"):
+        np.testing.assert_array_equal(machine.sample(3), expected[0])
+        assert [key.dtype for key in make_keys(0)] == [key.dtype for key in expected[1]]
+
+
+def test_wrong_rows_are_refused_before_z_is_estimated(machine, monkeypatch):
+    monkeypatch.setattr(type(machine), "two_log_z", None)
+    with pytest.raises(bihm.DataError, match="x has 15 columns"):
+        machine.log_p_star(X[:, :15])
 
 
 X = np.zeros((2, 16))
@@ -285,6 +324,8 @@ WRONG_CALLS = [
         lambda m: m.sample(2, "gibbs"),
         "method must be one of ancestral, resample, chain, layerwise, best, got",
     ),
+    (lambda m: m.sample(2, ""), "method must be one of ancestral"),
+    (lambda m: m.given(X * np.nan, split="tset"), "split must be one of train, valid, test"),
     (lambda m: m.sample(2, K=3), "K has no meaning with method=ancestral; it belongs to chain"),
     (lambda m: m.sample(2, seed=2**32), "seed must lie in 0 .. 2**32 - 1"),
     (lambda m: m.complete(X, "lfet"), "mask=lfet is neither one of left, right, top, bottom nor"),

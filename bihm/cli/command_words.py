@@ -20,12 +20,15 @@ def turn(overrides: Sequence[str], sweep: bool) -> list[str]:
     """Read paths literally, and like=RUN as the name of a configuration that Hydra finds.
 
     Raises:
-        ConfigError: `like` names no run.
+        ConfigError: `like` names no run, or a model is chosen by its key `name` alone.
     """
     pairs = [word.lstrip("+").partition("=") for word in overrides]
     if [key for key, *_ in pairs].count("like") > 1:
         raise ConfigError("like is given twice")
     given = {key: text for key, _, text in pairs}
+    if "model.name" in given:  # a model is more than its name: it has keys and defaults of its own
+        name = given["model.name"]
+        raise ConfigError(f"model.name={name}: choose the model with model={name}")
     return [_turn(word, given, sweep) for word in overrides]
 
 

@@ -149,7 +149,7 @@ def _each(names: list[str], action: Callable[[str], None]) -> int:
         names = [*catalogue(), *(imported() if action is _check else [])]
     for name in names:  # a typo ends the command before an hour of downloads, not after
         if name not in imported():
-            entry(name)
+            entry(name, also=imported())
     code = 0
     for name in names:
         try:

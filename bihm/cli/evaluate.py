@@ -1,6 +1,7 @@
 """`bihm-eval`: the likelihood of a run again, at any K, on any dataset of its width."""
 
 import logging
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -98,6 +99,10 @@ def main(argv: list[str] | None = None) -> None:
         runs = _runs(command.run)
         for run in runs:
             require_run(run)
+        if command.weights is not None and os.path.isdir(command.weights):
+            raise ConfigError(
+                f"weights={command.weights} is a folder; a run is run={command.weights}"
+            )
         from bihm.runtime import configure_jax  # jax takes a second to import
 
         configure_jax()
@@ -120,10 +125,16 @@ def _evaluate(trained: "TrainedMachine", command: Command) -> None:
         "to": _listener(lambda block: table({command.split: block})),
     }
     if command.parzen or not trained.family.has_likelihood:
-        asked = asked_for(command) + (["rows"] if command.rows is not None else [])
-        if command.per_example or command.K != Command().K or asked:
-            others = ", ".join(["K and per_example", *asked])
-            raise ConfigError(f"{others} have no meaning for a Parzen estimate")
+        others = {
+            "K": command.K != Command().K,
+            "per_example": command.per_example,
+            "rows": command.rows is not None,
+        }
+        asked = [name for name, given in others.items() if given] + asked_for(command)
+        if asked:
+            model = trained.config.model.name
+            why = "parzen=true" if command.parzen else f"model={model}, which has a density only"
+            raise ConfigError(f"{', '.join(asked)} cannot be had with {why}")
         evaluate_parzen(trained, samples=command.samples or SAMPLES, **common)
     elif command.samples is not None:
         raise ConfigError("samples has no meaning without parzen=true")

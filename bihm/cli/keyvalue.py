@@ -116,6 +116,8 @@ def split_names(text: str) -> list[str]:
     Raises:
         ConfigError: one has no name; Path("") would be the working directory.
     """
+    if text.startswith("[") and text.endswith("]") and not os.path.lexists(text):
+        raise ConfigError(f"run={text}: several are given as run=A,B, without brackets")
     parts = [text] if os.path.lexists(text) else text.split(",")
     if not all(parts):
         raise ConfigError("run= has an empty name between commas")

@@ -19,7 +19,8 @@ MOST = 2**31 - 1  # what the machine counts with
 MOST_UNITS = 10**6
 A_GROUP = "a group of keys is due, as {a:1,b:2}"
 A_LIST = "a list is due, in brackets"
-LARGEST_FLOAT32 = 3.4e38
+LARGEST_FLOAT32, SMALLEST_FLOAT32 = 3.4e38, 1.2e-38
+BELOW_1 = 1 - 2**-24  # float32's largest number below 1
 
 
 def check_shapes(plain: Any, known: dict[str, Any]) -> None:
@@ -49,8 +50,8 @@ def check_depth(config: Config, depth_given: bool) -> None:
         return
     length = len(config.layers)
     require(length > 0, "layers is empty; give at least one size, as layers=[200]")
-    own = DEPTHS.get(config.model.name, Config.depth)
-    if length != config.depth and (depth_given or config.depth != own):
+    defaults = (Config.depth, DEPTHS.get(config.model.name))
+    if length != config.depth and (depth_given or config.depth not in defaults):
         raise ConfigError(
             f"depth={config.depth} disagrees with the {length} sizes of layers={config.layers}; "
             "give one of them"
@@ -74,6 +75,10 @@ def require_number(name: str, value: float | None, *, zero: bool) -> None:
     require(fine, f"{name} must be {bound}, got {value}")
     small = value is None or value <= LARGEST_FLOAT32
     require(small, f"{name} must be at most {LARGEST_FLOAT32:.1e}, float32's largest, got {value}")
+    large = not value or value >= SMALLEST_FLOAT32
+    require(
+        large, f"{name} must be at least {SMALLEST_FLOAT32:.1e}, float32's smallest, got {value}"
+    )
 
 
 def require_one_of(name: str, value: Any, choices: Iterable[str]) -> None:
@@ -140,6 +145,10 @@ def _check_init(init: dict[str, Any]) -> None:
     bias, source = init["bias"], init["from"]
     number = isinstance(bias, int | float) and not isinstance(bias, bool)
     require(number and math.isfinite(bias), f"init.bias must be a finite number, got {bias!r}")
+    require(
+        abs(bias) <= LARGEST_FLOAT32,
+        f"init.bias must lie within +-{LARGEST_FLOAT32:.1e}, float32's range, got {bias}",
+    )
     init["bias"] = float(bias)
     require(
         source is None or (isinstance(source, str) and bool(source)),
@@ -148,6 +157,7 @@ def _check_init(init: dict[str, Any]) -> None:
 
 
 def _check_dataset(dataset: DatasetConfig) -> None:
+    require(dataset.path != "", "dataset.path= is empty; give a file")
     require_whole("dataset.n_features", dataset.n_features, most=MOST_UNITS)
     shape, width = dataset.image_shape, dataset.n_features
     if shape is not None:
@@ -172,8 +182,8 @@ def _check_optim(optim: OptimConfig) -> None:
     )
     average = optim.average
     require(
-        average is None or 0 < average < 1,
-        f"optim.average is a decay between 0 and 1, as 0.999; got {average}",
+        average is None or 0 < average <= BELOW_1,
+        f"optim.average is a decay between 0 and 1, in float32, as 0.999; got {average}",
     )
     for i, phase in enumerate(optim.phases):
         where = f"optim.phases[{i}]"

@@ -7,7 +7,7 @@ import yaml
 from hydra.errors import OverrideParseException
 
 from bihm.config.checks import A_GROUP, A_LIST
-from bihm.config.schema import GROUPS, Config, flatten
+from bihm.config.schema import GROUPS, Config, PhaseConfig, flatten
 
 # Launchers that the documents name, and the packages they come with (extras of pyproject.toml).
 LAUNCHERS = {
@@ -31,9 +31,10 @@ REASONS = [  # why OmegaConf refuses a value, and what is due in its place
             r"Invalid type assigned: \w+ is not a subclass of (?:int|float)\.",
             "a number is due",
         ),
-        (r"Invalid type assigned: .* value: (.*)", f"{A_GROUP}, got {{0}}"),
+        (r"Invalid type assigned: .* value:\s*(.*)", f"{A_GROUP}, got {{0}}"),
         (r"Cannot assign (?:\w+) to Dict", A_GROUP),
         (r"field '(.*)' is not Optional", "{0} cannot be null"),
+        (r"Incompatible value 'None'", "a value is due, got null"),
     )
 ]
 
@@ -48,13 +49,17 @@ def explain(error: Exception) -> str:
     texts = [str(error), str(error.__cause__ or error.__context__ or "")]
     whole = "\n".join(texts)
     given = re.search(r"Could not override '([^']+)'", whole)
-    if given and given[1] not in flatten(Config()):  # or something is wrong inside of it
+    if given and not _leaves(given[1]):  # or something is wrong inside of it
         return _unknown_key(given[1])
     if found := re.search(r"Key '([^']+)' not in|Key '([^']+)' is not in struct", whole):
         key, place = found[1] or found[2], given[1] if given else _full_key(whole)
+        if place == "optim.phases":
+            return f"{place} takes no key {key!r}; a phase has {', '.join(vars(PhaseConfig()))}"
+        if given and place not in _leaves(place):  # a group
+            return _unknown_key(f"{place}.{key}")
         return (
             f"{place} takes no key {key!r}"
-            if place in flatten(Config())
+            if place in _leaves(place)
             else _unknown_key(place or key)
         )
     if found := re.search(r"Ambiguous value for argument '([^']+)'", whole):
@@ -63,6 +68,10 @@ def explain(error: Exception) -> str:
         reason, (key, _, value) = _plain(_first_line(texts[1])), found[1].partition("=")
         if reason == A_LIST and value.startswith("["):  # OmegaConf says the same of both
             return f"{found[1]}: {A_GROUP}, got {value}"
+        if whole_key := next(
+            (name for name in flatten(Config()) if key.startswith(f"{name}.")), None
+        ):
+            return f"{found[1]}: {whole_key} is given as a whole, as {whole_key}=[..]"
         example = f", as {key}=[{value}]" if reason == A_LIST and value.isalnum() else ""
         return f"{found[1]}: {reason}{example}"
     if found := re.search(r"Could not find '([^']*)/([^'/]*)'", whole):
@@ -80,20 +89,37 @@ def explain(error: Exception) -> str:
     return f"{key}: {reason}" if key else reason
 
 
+def _leaves(key: str) -> list[str]:
+    """The keys with values that this one is, or has inside."""
+    return [name for name in flatten(Config()) if f"{name}.".startswith(f"{key}.")]
+
+
 def _unknown_key(key: str) -> str:
     key = key.lstrip("+~")
-    known = [*flatten(Config()), *GROUPS, "like"]
-    inner = [name for name in known if name.endswith(f".{key}")]  # lr for optim.lr
-    close = inner or difflib.get_close_matches(key, known, 1)
+    close = _like(key, [*flatten(Config()), *GROUPS, "like"])
     hint = f"; did you mean {close[0]!r}?" if close else "; `bihm-train --cfg job` shows all keys"
     return f"there is no key {key!r}{hint}"
+
+
+def _like(key: str, known: list[str]) -> list[str]:
+    """The keys that somebody may have meant, the likeliest first."""
+    group, _, own = key.rpartition(".")
+    inner = [name for name in known if name.endswith(f".{key}")]  # lr for optim.lr
+    outer = [name for name in known if group and name == own]  # optim.epochs for epochs
+    case = [name for name in known if name.lower() == key.lower()]
+    there = {name.rpartition(".")[2]: name for name in known if name.startswith(f"{group}.")}
+    if group and there:  # that both begin with optim. makes betas no more like phases
+        close = [there[name] for name in difflib.get_close_matches(own, there, 1, 0.5)]
+    else:
+        close = difflib.get_close_matches(key, known, 1)
+    return inner + outer + case + close
 
 
 def _plain(reason: str) -> str:
     """OmegaConf's reason in words that name no class of Python's."""
     for pattern, words in REASONS:
         if found := pattern.match(reason):
-            return words.replace("{0}", found[1]) if pattern.groups else words
+            return words.replace("{0}", found[1] or "nothing") if pattern.groups else words
     return reason
 
 

@@ -70,7 +70,15 @@ def load(path: Path) -> Config:
                 f"{path}: has interpolations (${{), which a run's configuration never has"
             )
         raw = OmegaConf.create(text)
-    except (OSError, ValueError, yaml.YAMLError, RecursionError, OmegaConfBaseException) as error:
+    except yaml.MarkedYAMLError as error:
+        where = error.problem_mark or error.context_mark
+        line = f"line {where.line + 1}: " if where else ""
+        raise ConfigError(f"{path}: {line}{error.problem}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not UTF-8") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}") from error
+    except (ValueError, yaml.YAMLError, RecursionError, OmegaConfBaseException) as error:
         raise ConfigError(f"{path}: cannot be read ({type(error).__name__})") from error
     try:
         return _parse_saved(raw)

@@ -7,6 +7,7 @@ stored (packed bits, or grey levels for `mnist`); `order_free_sha256` ignores th
 import difflib
 import functools
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -89,11 +90,12 @@ def names() -> tuple[str, ...]:
     return tuple(catalogue())
 
 
-def entry(name: str, entries: dict[str, Entry] | None = None) -> Entry:
-    """The entry called `name`; ConfigError that lists the names for any other."""
+def entry(name: str, entries: dict[str, Entry] | None = None, *, also: Iterable[str] = ()) -> Entry:
+    """The entry called `name`; ConfigError that lists the names, and the user's `also`, for any other."""
     entries = catalogue() if entries is None else entries
     if name in entries:
         return entries[name]
-    close = difflib.get_close_matches(name, entries, n=1)
+    known = [*entries, *also]
+    close = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {close[0]}? " if close else ""
-    raise ConfigError(f"no dataset is called {name!r}; {hint}known: {', '.join(entries)}")
+    raise ConfigError(f"no dataset is called {name!r}; {hint}known: {', '.join(known)}")

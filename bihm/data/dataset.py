@@ -187,7 +187,7 @@ def load(name: str, path: str | None = None, missing: bool = False) -> Dataset:
         return Dataset(name, *found[:3], cut=found.cut, notes=found.notes)
     if name == "file":
         raise ConfigError(f"dataset=file needs dataset.path=FILE ({files.ENDINGS})")
-    wanted = entry(name)
+    wanted = entry(name, also=imports.imported())
     rows = _named(wanted)
     return Dataset(
         name,

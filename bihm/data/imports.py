@@ -1,7 +1,9 @@
 """A user's file made a dataset of its own name: packed in the cache, with a config group file."""
 
 import contextlib
+import itertools
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -49,6 +51,8 @@ def _check_name(name: str, force: bool) -> None:
         )
     if name in catalogue() or name == "file":
         raise ConfigError(f"{name!r} is the name of a built-in dataset; choose another")
+    if name == "all":
+        raise ConfigError("'all' stands for every dataset; choose another name")
     if name in RESERVED:
         raise ConfigError(f"{name!r} is a word with a meaning in YAML; choose another name")
     if not force and any(path.exists() for path in paths(name)):
@@ -61,6 +65,11 @@ def _read(file: Path, valid: Path | None, test: Path | None) -> splits.Splits:
         return splits.read(file)
     if valid is None or test is None:
         raise ConfigError("--valid and --test go together: give both files, or neither")
+    for one, other in itertools.combinations((file, valid, test), 2):
+        if os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other):
+            raise ConfigError(
+                f"{one} and {other} are one file: rows to choose on and to test on must be others"
+            )
     return splits.read_three((file, valid, test))
 
 

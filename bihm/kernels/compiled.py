@@ -26,7 +26,8 @@ def on_processor() -> bool:
 def fast_jit(function: Function, **options: Any) -> Function:
     """`jax.jit(function, **options)`, compiled with `OPTIONS` if this compiler and device take them.
 
-    Where several runs are made together (`together.py`), those that call it at one time share one call.
+    Numbers are of 32 bits, also in a program that lets jax have 64. Where several runs are made together
+    (`together.py`), those that call it at one time share one call.
     """
 
     @cache
@@ -38,6 +39,9 @@ def fast_jit(function: Function, **options: Any) -> Function:
 
     @wraps(function)
     def call(*arguments: Any, **keywords: Any) -> Any:
+        if jax.config.jax_enable_x64:  # type: ignore[attr-defined]
+            with jax.enable_x64(False):
+                return call(*arguments, **keywords)
         others = meeting()
         if others is None:
             return compiled()(*arguments, **keywords)

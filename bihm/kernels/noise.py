@@ -16,6 +16,11 @@ from bihm.types import Array, Float, PRNGKey
 COUNTERS = 2**32  # of one key; beyond it numbers would repeat
 
 
+def root_key(seed: int | Array) -> PRNGKey:
+    """The key of a seed, of one kind whatever jax's default is: so a seed means the same everywhere."""
+    return jax.random.key(seed, impl="threefry2x32")
+
+
 def uniforms(
     key: PRNGKey, lead: tuple[int, ...], sizes: Sequence[int]
 ) -> list[Float[Array, "*lead _units"]]:

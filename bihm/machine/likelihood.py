@@ -136,7 +136,7 @@ def estimate_tile(
         log_w = log_weights(jax.random.fold_in(key, i), machine, x, block)
         live = jnp.arange(block) < K - i * block  # the last block may reach beyond K
         log_w = jnp.where(live[:, None], log_w, -jnp.inf)
-        kept = jax.lax.dynamic_update_slice(kept, log_w, ((i - first) * block, 0))
+        kept = jax.lax.dynamic_update_slice_in_dim(kept, log_w, (i - first) * block, axis=0)
         return add_weights(sums, log_w), kept
 
     last = first + jnp.minimum(count_blocks(K, block) - first, most)

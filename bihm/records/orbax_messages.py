@@ -24,6 +24,24 @@ def silence_orbax() -> None:
         sys.unraisablehook = _ButLateArrays(sys.unraisablehook)
 
 
+@contextmanager
+def root_left_alone() -> Iterator[None]:
+    """Keep absl, through which orbax tells things, from configuring logging for all of the program.
+
+    It does where the root logger has no handler, and then the caller's own `logging.basicConfig` would do
+    nothing. The handler of here is the one that Python itself uses in that case: warnings go to stderr.
+    """
+    handler = logging.lastResort
+    if logging.root.handlers or handler is None:
+        yield
+        return
+    logging.root.addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.root.removeHandler(handler)
+
+
 class _ButLateArrays:
     """A hook for `sys.unraisablehook`, deaf to arrays that found their event loop closed."""
 

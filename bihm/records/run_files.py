@@ -127,8 +127,13 @@ def require_run(
     """
     # Path.is_file raises on a name that is too long
     if not any(os.path.isfile(directory / name) for name in known_by):
-        there = os.path.exists(directory)
-        reason = "it has no config.yaml" if there else "there is no such folder"
+        reason = "it has no config.yaml" if os.path.exists(directory) else "there is no such folder"
+        if os.path.isfile(directory):
+            reason = "it is a file"
+            if os.path.isfile(directory.with_name("config.yaml")):
+                reason += f"; its folder is {key}={directory.parent}"
+            elif directory.suffix == ".safetensors":
+                reason += "; bihm-eval reads one as weights=FILE"
         raise ConfigError(f"{key}={directory} is not a run directory: {reason}")
     return directory
 

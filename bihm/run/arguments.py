@@ -67,7 +67,8 @@ def numbers(x: Any, name: str) -> np.ndarray:
         )
     try:
         array = np.asarray(x)
-        if array.dtype == object:  # columns of several types, as pandas has them
+        small = array.dtype.kind == "V" and array.dtype.names is None  # bfloat16, say
+        if array.dtype == object or small:  # or columns of several types, as pandas has them
             array = array.astype(np.float64)
     except Exception as error:  # each library refuses in its own way
         reason = (str(error).splitlines() or [type(error).__name__])[0]

@@ -14,6 +14,7 @@ from bihm.config import Config, PhaseConfig
 from bihm.config.machine_checks import check_machine
 from bihm.data import Dataset, load
 from bihm.errors import ConfigError
+from bihm.kernels.noise import root_key
 from bihm.kernels.numerics import on_device
 from bihm.kernels.spread import replicate
 from bihm.machine.family import Family, Keys
@@ -160,7 +161,7 @@ def make_keys(seed: int) -> Keys:
 
 @jax.jit
 def _split_seed(seed: Array) -> Keys:
-    return Keys(*jax.random.split(jax.random.key(seed), len(Keys._fields)))
+    return Keys(*jax.random.split(root_key(seed), len(Keys._fields)))
 
 
 def _evaluation_period(config: Config, dataset: Dataset, plan: ChunkPlan) -> int:

@@ -2,17 +2,21 @@
 
 import contextlib
 import logging
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bihm.config import Config, DistributedConfig
 from bihm.errors import LESS_MEMORY, ConfigError, OutOfMemory, as_bihm_error
+from bihm.records.orbax_messages import root_left_alone
 from bihm.run.load import read_run
 from bihm.run.train import train
 from bihm.run.trained import TrainedMachine
 
 log = logging.getLogger("bihm")
+# The logger and orbax's writing of checkpoints are the process's: runs of several threads would mix theirs.
+_one_at_a_time = threading.Lock()
 
 
 class TrainedRun(NamedTuple):
@@ -32,7 +36,7 @@ def train_run(config: Config, directory: Path) -> TrainedRun:
     """Train, go on, or return what has finished; see `bihm.train`."""
     if config.distributed != DistributedConfig():
         raise ConfigError("distributed.* is for bihm-train: this is one process")
-    with _kept_log(directory):
+    with _one_at_a_time, root_left_alone(), _kept_log(directory):
         try:
             results = train(config, directory)
         except Exception as error:

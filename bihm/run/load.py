@@ -17,6 +17,7 @@ from bihm.machine.machine import Params, parameter_names
 from bihm.machine.training_step import evaluated_params
 from bihm.records import weights
 from bihm.records.checkpoint import read_checkpoint
+from bihm.records.orbax_messages import root_left_alone
 from bihm.records.run_files import place, require_run
 from bihm.run.build import make_parts, saved_like
 from bihm.run.trained import TrainedMachine
@@ -28,6 +29,7 @@ Shapes = dict[str, tuple[int, ...]]  # of arrays, by name
 
 
 @disk_refusals()
+@root_left_alone()
 def load(path: str | os.PathLike[str]) -> TrainedMachine:
     """Read the machine of a run directory, or of a weights file that bihm-export wrote.
 
@@ -36,13 +38,14 @@ def load(path: str | os.PathLike[str]) -> TrainedMachine:
         DataError: it is damaged, or an unfinished run has no checkpoint yet.
     """
     where = Path(paths.expand(os.fspath(path)))
+    absolute = Path(os.path.abspath(where))  # the machine knows its files wherever the program goes
     if os.path.isdir(where):  # Path.is_dir raises on a name that is too long
         if not os.path.isfile(where / "config.yaml"):
             raise ConfigError(f"{where} is not a run directory: it has no config.yaml")
-        return read_run(where)
+        return read_run(absolute)
     if not os.path.lexists(where):
         raise ConfigError(f"{where}: there is no such run directory or weights file")
-    return read_weights(where)
+    return read_weights(absolute)
 
 
 def read_run(directory: Path) -> TrainedMachine:
@@ -85,7 +88,9 @@ def put_on(machine: TrainedMachine, devices: str) -> TrainedMachine:
 @disk_refusals()
 def export(directory: Path, out: str | None = None) -> Path:
     """Write the best state of a run as a weights file, by default `weights.safetensors` in the run."""
-    path = place(out, directory / WEIGHTS)
+    config = load_config(require_run(directory) / "config.yaml")
+    reads = [config.dataset.path, config.init["from"]]
+    path = place(out, directory / WEIGHTS, ".safetensors", reads=reads)
     trained = read_run(directory)
     names = parameter_names(trained.params)
     leaves = map(np.asarray, jax.tree.leaves(trained.params))

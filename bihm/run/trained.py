@@ -19,7 +19,7 @@ from bihm.run.estimates.posterior import Posterior, weighted_latents
 from bihm.run.estimates.splits import estimate_split, final_log_z, own_block
 from bihm.run.families.choice import family_of
 from bihm.run.samples import sampler
-from bihm.run.samples.masks import ImageLayout, layout_of, observed_of
+from bihm.run.samples.masks import ImageLayout, MaskLike, layout_of, observed_of
 from bihm.run.samples.sampling_options import MOST, Options
 from bihm.run.training.own_rows import own_dataset
 
@@ -125,8 +125,8 @@ class TrainedMachine:
 
         2 log Z is estimated once for each seed and kept: see `two_log_z`, which also has its error.
         """
-        log_z = self.two_log_z(seed=seed)
-        return self.log_p_tilde_star(x, K, seed=seed, split=split) - log_z.mean
+        values = self.log_p_tilde_star(x, K, seed=seed, split=split)  # it checks what is given
+        return values - self.two_log_z(seed=seed).mean
 
     def two_log_z(self, *, seed: int | None = None, report: Report = silent) -> LogZ:
         """2 log Z of BiHM, with its standard error (nats) and the numbers of samples; estimated once."""
@@ -173,7 +173,7 @@ class TrainedMachine:
     def complete(
         self,
         x: ArrayLike,
-        mask: ArrayLike,
+        mask: MaskLike,
         *,
         method: str | None = None,
         seed: int = 0,
@@ -200,14 +200,14 @@ class TrainedMachine:
         given = sampler.Incomplete(rows, observed)
         return np.asarray(self.family.draw(self.structure, self.params, settled, given, silent).x)
 
-    def observed(self, mask: ArrayLike, rows: int, key: str = "mask") -> np.ndarray:
+    def observed(self, mask: MaskLike, rows: int, key: str = "mask") -> np.ndarray:
         """What a `mask` says, as bool (visible,) or (rows, visible): true where a pixel is observed."""
         return observed_of(mask, rows, self.n_visible, self.layout, key)
 
     def given(
         self,
         x: ArrayLike,
-        mask: ArrayLike | None = None,
+        mask: MaskLike | None = None,
         K: int = 1000,
         *,
         seed: int | None = None,
@@ -226,6 +226,7 @@ class TrainedMachine:
         rows = self._rows(known if mask is not None else np.where(seen, known, 0))
         every = None if mask is None else self.estimates(rows, K, seed=seed, split=split)
         samples = arguments.whole("K", K, 1, arguments.MOST_SAMPLES)
+        arguments.check_split(split)  # of the streams of random numbers, that of whole rows
         parts = (self.config, self.structure, self.params, rows, seen, samples)
         return given_of(every, seen_estimates(*parts, seed=self._seed(seed), report=report))
 

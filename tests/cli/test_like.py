@@ -136,6 +136,13 @@ def test_another_depth_or_other_layers_win(make, home):
     assert (config.depth, config.layers) == (3, [4, 3, 2])
 
 
+@pytest.mark.parametrize("words", [[], ["layers=[5]"]])
+def test_sizes_of_a_family_with_another_usual_depth_are_no_contradiction(home, words):
+    save(composed("model=targetprop", "dataset=bars", "layers=[5]"))
+    again = composed("like=run", "seed=1", *words)
+    assert (again.depth, again.layers) == (1, [5])
+
+
 @pytest.mark.long
 def test_another_file_says_its_own_width(home):
     config = tiny()

@@ -80,8 +80,10 @@ FILES = [
     (["bihm-data", "import", "a\0b.npy", "--name", "mine"], 3, r"a\x00b.npy: no such file"),
     (["bihm-data", "import", "a\nb.npy", "--name", "mine"], 3, r"a\nb.npy: no such file"),
     (brought("ok.npy", " --valid ok.npy"), 2, "--valid and --test go together"),
-    (brought("ok.npy", " --valid ok.npy --test ok.npz"), 3, "ok.npz: has splits of its own"),
-    (brought("ok.npy", " --valid ok.npy --test narrow.npy"), 3, "have [5, 5, 4] features"),
+    (brought("ok.npy", " --valid again.npy --test ok.npz"), 3, "ok.npz: has splits of its own"),
+    (brought("ok.npy", " --valid again.npy --test narrow.npy"), 3, "have [5, 5, 4] features"),
+    (brought("ok.npy", " --valid ok.npy --test again.npy"), 2, "ok.npy and ok.npy are one file"),
+    (brought("ok.npy", " --valid again.npy --test ./again.npy"), 2, "are one file: rows to choose"),
 ]
 
 NAMES = [
@@ -90,6 +92,7 @@ NAMES = [
     ("bihm-data list --all", 2, "unrecognized arguments: --all"),
     ("bihm-data fetch", 2, "the following arguments are required: NAME"),
     ("bihm-data fetch mnits", 2, "no dataset is called 'mnits'; did you mean mnist?"),
+    ("bihm-data import a.csv --name all", 2, "'all' stands for every dataset; choose another name"),
     ("bihm-data fetch ../adult", 2, "no dataset is called '../adult'"),
     ("bihm-data check digits ../../x", 2, "no dataset is called '../../x'"),
     ("bihm-data check adult", 3, "adult.npz is missing: run `bihm-data fetch adult`"),

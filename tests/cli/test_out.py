@@ -15,7 +15,7 @@ from bihm.run.samples import sampler
 COMMANDS = {  # the words, the ending, and the file's default name
     "eval": (evaluate, ["K=5", "per_example=true"], ".json", "eval-test-K5.json"),
     "sample": (sample, ["n=5"], ".npz", "samples-ancestral.npz"),
-    "export": (export, [], "", "weights.safetensors"),
+    "export": (export, [], ".safetensors", "weights.safetensors"),
 }
 
 
@@ -155,6 +155,28 @@ def test_what_a_command_reads_is_not_written_over(command, no_work, tmp_path):
         f"bihm-sample: {mask} is read by this command; choose another out=\n",
     )
     assert rows.read_bytes() == before
+
+
+def test_weights_are_not_written_over_by_their_own_estimates(shell, run, tmp_path):
+    export.main([f"run={run}", f"out={tmp_path}/w.safetensors"])
+    weights = (tmp_path / "w.safetensors").rename(tmp_path / "w.json")
+    before = weights.read_bytes()
+    code, _, error = shell(evaluate, f"weights={weights}", "K=5", f"out={weights}")
+    told = f"bihm-eval: {weights} is read by this command; choose another out=\n"
+    assert (code, error, weights.read_bytes()) == (2, told, before)
+
+
+def test_an_export_replaces_neither_data_nor_what_the_run_started_from(shell, run, tmp_path):
+    own = shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "rows.csv").write_text("mine")
+    start = tmp_path / "start.safetensors"
+    start.write_text("mine")
+    text = (own / "config.yaml").read_text()
+    assert "from: null" in text
+    (own / "config.yaml").write_text(text.replace("from: null", f"from: {start}"))
+    for out, why in ((start, "is read by this command"), ("rows.csv", "must end in .safetensors")):
+        code, _, error = shell(export, f"run={own}", f"out={tmp_path / out}")
+        assert (code, why in error, (tmp_path / out).read_text()) == (2, True, "mine")
 
 
 @pytest.mark.parametrize("name", ["sample", "export"])

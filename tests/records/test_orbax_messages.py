@@ -2,11 +2,13 @@
 
 import asyncio
 import gc
+import logging
 
+import absl.logging
 import pytest
 from cases import rare
 
-from bihm.records.orbax_messages import silence_orbax
+from bihm.records.orbax_messages import root_left_alone, silence_orbax
 
 silence_orbax()
 
@@ -59,3 +61,12 @@ def test_an_array_that_finds_its_loop_closed_is_not_heard_and_others_are(monkeyp
     late("mine")
     late("Event loop is closed")
     assert heard == ["mine"]
+
+
+def test_the_callers_logging_stays_theirs_to_configure(monkeypatch):
+    monkeypatch.setattr(logging.root, "handlers", [])
+    with root_left_alone():
+        absl.logging.info("orbax tells something")
+    assert logging.root.handlers == []
+    absl.logging.info("and without it")
+    assert logging.root.handlers != []

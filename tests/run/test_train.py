@@ -79,6 +79,13 @@ def test_results_have_the_promised_form(finished):
 
 
 @pytest.mark.long
+@pytest.mark.long
+def test_a_program_that_lets_jax_have_64_bits_trains_the_same(uninterrupted, tmp_path):
+    with jax.enable_x64(True):
+        results = train(tiny(**EACH_EPOCH), tmp_path / "run")
+    assert numbers(results) == numbers(uninterrupted[1])
+
+
 def test_rws_has_no_p_star(tmp_path):
     results = train(tiny(model__name="rws", epochs=1), tmp_path / "run")
     assert list(results["test"]) == ["examples", "K", "log_p", "ess_p", "high_k_hat_p"]

@@ -162,7 +162,8 @@ def file_of(
     """Where estimates go; not over those of another file of the same name, or of another machine."""
     other = "" if identity == machine.config.dataset.name else f"{Path(identity).stem}-"
     default = Path(f"{machine.stem}eval-{other}{what}.json")
-    reads = [identity, machine.config.dataset.path, mask]
+    source = machine.stem[:-1]  # the run, or the weights file
+    reads = [source, identity, machine.config.dataset.path, mask]
     path = place(out, default, ".json", beside=[".npz"], reads=reads, replaces=True)
     with contextlib.suppress(DataError):  # absent or damaged: nothing to lose
         there = read_json(path)

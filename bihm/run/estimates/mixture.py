@@ -11,7 +11,7 @@ from bihm.data import Dataset, is_pinned
 from bihm.errors import ConfigError
 from bihm.machine.family import Report, silent
 from bihm.machine.likelihood import Estimates
-from bihm.run.arguments import check_split
+from bihm.run.arguments import MOST_SAMPLES, check_split, whole
 from bihm.run.trained import TrainedMachine
 from bihm.run.training.own_rows import own_dataset
 
@@ -49,10 +49,12 @@ class Mixture:
 
     def weights_at(self, K: int = 1000) -> np.ndarray:
         """w_m, (machines,), float64, fitted with K samples on the valid rows of the dataset, once."""
-        if K not in self._weights:
+        samples = whole("K", K, 1, MOST_SAMPLES)
+        if samples not in self._weights:
             rows = self.machines[0].rows("valid")
-            self._weights[K] = fit_weights(log_p_of(self.estimates(rows, K, split="valid")))
-        return self._weights[K]
+            each = log_p_of(self.estimates(rows, samples, split="valid"))
+            self._weights[samples] = fit_weights(each)
+        return self._weights[samples].copy()  # theirs to change, and the model stays what it is
 
     def log_p_each(self, x: ArrayLike, K: int = 1000, *, split: str = "test") -> np.ndarray:
         """log p_m(x) of every machine and row, (machines, rows), nats."""
@@ -108,6 +110,12 @@ def check_one_dataset(machines: Sequence[TrainedMachine]) -> None:
     """
     if len(machines) < 2:
         raise ConfigError(f"a mixture needs two machines or more, got {len(machines)}")
+    for machine in machines:
+        if not machine.family.has_likelihood:
+            name, model = machine.stem[:-1], machine.config.model.name
+            raise ConfigError(
+                f"{name} is of model={model}, which has no log p to mix: leave it out"
+            )
     places = [os.path.realpath(name_of(machine)) for machine in machines]
     if len(set(places)) < len(places):
         twice = next(place for place in places if places.count(place) > 1)

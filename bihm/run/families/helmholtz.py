@@ -15,6 +15,7 @@ from bihm.data.catalogue import SPLITS
 from bihm.data.files import check_bits
 from bihm.errors import ConfigError
 from bihm.kernels.compiled import fast_jit
+from bihm.kernels.noise import root_key
 from bihm.machine.family import Distributions, Image, Keys, Limit, Report, Rule
 from bihm.machine.layers import Init, LayerSpec
 from bihm.machine.layers.factorised import Factorised
@@ -220,7 +221,7 @@ class Helmholtz:
 
 def fixed_bits(rows: np.ndarray, split: str) -> np.ndarray:
     """Grey levels as bits that are drawn once and for all, from a fixed key."""
-    key = jax.random.fold_in(jax.random.key(0), SPLITS.index(split))
+    key = jax.random.fold_in(root_key(0), SPLITS.index(split))
     return np.asarray(binarise(key, jnp.asarray(rows), grey=True), np.uint8)
 
 

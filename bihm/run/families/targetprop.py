@@ -5,13 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any, ClassVar
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from bihm.config import Config
 from bihm.config.families import options_of
 from bihm.errors import DataError
+from bihm.kernels.noise import root_key
 from bihm.kernels.spread import local, mesh_of, replicate
 from bihm.machine.family import Distributions, Image, Keys, Limit, Report, Rule, silent
 from bihm.machine.machine import Params, Structure
@@ -223,7 +223,7 @@ class TargetProp:
         given: sampler.Incomplete | None,
         report: Report,
     ) -> sampler.Drawn:
-        key = jax.random.key(options.seed)
+        key = root_key(options.seed)
         if given is not None:
             observed = np.broadcast_to(given.observed, given.rows.shape)
             filled = tiles.complete(

@@ -14,6 +14,7 @@ from bihm.data import archive, entry, files, text
 from bihm.errors import ConfigError, DataError
 from bihm.run.arguments import numbers
 
+MaskLike = ArrayLike | os.PathLike[str]  # bits, or a word or a file
 HALVES = ("left", "right", "top", "bottom")
 
 
@@ -48,14 +49,18 @@ def layout_of(config: Config) -> ImageLayout | None:
 
 
 def observed_of(
-    mask: ArrayLike, rows: int, width: int, layout: ImageLayout | None, key: str = "mask"
+    mask: MaskLike,
+    rows: int,
+    width: int,
+    layout: ImageLayout | None,
+    key: str = "mask",
 ) -> np.ndarray:
     """A mask as bool (visible,) or (rows, visible), True where observed: a word, a file, or bits.
 
     `key` is that of the command line which names it.
     """
-    if isinstance(mask, str):
-        return observed_pixels(mask, width, layout, key)
+    if isinstance(mask, str | os.PathLike):
+        return observed_pixels(os.fspath(mask), width, layout, key)
     bits = numbers(mask, "mask")
     if bits.shape not in ((width,), (rows, width)):
         raise ConfigError(

@@ -10,6 +10,7 @@ import numpy as np
 
 from bihm.config import Config
 from bihm.kernels.compiled import fast_jit
+from bihm.kernels.noise import root_key
 from bihm.machine import sampling
 from bihm.machine.family import Report, silent
 from bihm.machine.layerwise import run_layerwise
@@ -54,7 +55,7 @@ def draw(
     Raises:
         ConfigError: the chain cannot move on this machine.
     """
-    key = jax.random.key(options.seed)
+    key = root_key(options.seed)
     if options.method == "ancestral":
         return Drawn(_bits(_ancestral(key, structure, params, n=options.n)), {})
     if options.method == "resample":

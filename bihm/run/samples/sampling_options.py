@@ -37,7 +37,8 @@ def settle(options: Options, config: Config, completing: bool) -> Options:
     Raises:
         ConfigError: one line on the option, and what would be right.
     """
-    method = options.method or ("chain" if completing else "ancestral")
+    usual = "chain" if completing else "ancestral"
+    method = usual if options.method is None else options.method
     if method not in METHODS:
         raise ConfigError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     for name, needed in MEANT_FOR.items():

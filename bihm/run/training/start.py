@@ -5,6 +5,7 @@ from pathlib import Path
 
 from bihm import paths
 from bihm.config import Config
+from bihm.config.families import TARGETPROP
 from bihm.errors import BihmError, ConfigError, DataError
 from bihm.records.checkpoint import has_begun
 from bihm.records.digests import digest_arrays, noted_digest
@@ -33,6 +34,12 @@ def start_from(run: Run, directory: Path) -> Run:
         source = read_run(path) if os.path.isdir(path) else read_weights(path)
     except BihmError as error:
         raise type(error)(f"init.from={path}: {error}") from error
+    kinds = [config.model.name == TARGETPROP for config in (source.config, run.config)]
+    if kinds[0] != kinds[1]:
+        one, other = source.config.model.name, run.config.model.name
+        raise ConfigError(
+            f"init.from={path}: is of model={one}; its parameters are none of model={other}"
+        )
     theirs, ours = shapes_of(source.params), shapes_of(run.params)
     if unfit := misfit(theirs, ours, "this run's machine"):
         raise ConfigError(f"init.from={path}: {unfit}")

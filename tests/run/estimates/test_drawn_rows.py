@@ -90,7 +90,8 @@ def test_a_mixture_takes_all_of_valid_where_that_has_fewer(runs, tmp_path, capsy
         (["rows=5001"], "rows=5001, but split=test has 5000 rows"),
         (["rows=5001", "K=[1,2]"], "rows=5001, but split=test has 5000 rows"),
         (["rows=many"], "rows must be a whole number, got 'many'"),
-        (["rows=10", "parzen=true"], "rows have no meaning for a Parzen estimate"),
+        (["rows=10", "parzen=true"], ": rows cannot be had with parzen=true"),
+        (["K=5", "repeats=2", "parzen=true"], ": K, repeats cannot be had with parzen=true"),
     ],
 )
 def test_rows_that_there_are_not_are_refused_in_one_line(runs, words, message, capsys):

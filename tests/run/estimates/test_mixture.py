@@ -12,6 +12,7 @@ from tiny_machine import VISIBLE, tiny_machine
 
 import bihm
 from bihm.cli import evaluate
+from bihm.errors import ConfigError
 from bihm.machine.likelihood import Estimates
 from bihm.machine.machine import split
 from bihm.run.estimates.evaluate_mixture import mixture_block, mixture_doubts, mixture_table
@@ -155,6 +156,17 @@ def test_python_gives_the_numbers_of_the_command(command, runs, tmp_path):
     found = mixture.log_p(mixture.machines[0].rows())
     arrays = arrays_in(tmp_path / "eval-mixture-test-K1000.npz")
     np.testing.assert_array_equal(found, arrays["log_p"])
+
+
+def test_what_somebody_does_to_the_weights_changes_no_estimate(runs):
+    mixture = bihm.mixture(*runs)
+    weights = mixture.weights_at(5)
+    mixture.weights_at(5)[:] = [1, 0]
+    np.testing.assert_array_equal(mixture.weights_at(5), weights)
+    mixture.weights_at(1)  # which True is not
+    for K in (True, 0):
+        with pytest.raises(ConfigError, match="K must be"):
+            mixture.weights_at(K)
 
 
 def test_a_mixture_is_the_same_when_its_runs_were_moved(command, runs, tmp_path):

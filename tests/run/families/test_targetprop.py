@@ -9,6 +9,7 @@ from PIL import Image
 from small_run import StopAt, metrics, numbers, without_clock
 
 import bihm
+from bihm.cli import evaluate as evaluate_command
 from bihm.cli import sweep_table
 from bihm.config import Config
 from bihm.errors import ConfigError, DataError, Interrupted, NumbersError
@@ -113,6 +114,26 @@ def test_the_estimate_again_is_that_of_the_run_and_of_its_weights(trained, tmp_p
     saved = json.loads((tmp_path / "eval-test-parzen60.json").read_text())
     assert saved.pop("parameters")
     assert saved == {"dataset": "bars", **results["test"]}
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["K=10"], "K cannot be had with model=targetprop, which has a density only"),
+        (["per_example=true", "sandwich=true"], "per_example, sandwich cannot be had with model="),
+        (None, "is of model=targetprop, which has no log p to mix: leave it out"),
+    ],
+)
+def test_what_needs_a_likelihood_is_refused_in_one_line(trained, words, told, shell):
+    run = f"run={trained[0]}" if words is not None else f"run={trained[0]},{trained[0]}"
+    code, out, err = shell(evaluate_command, run, *(words or []))
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert told in err
+
+
+def test_it_is_no_part_of_a_mixture(trained):
+    with pytest.raises(ConfigError, match="no log p to mix: leave it out"):
+        bihm.mixture(trained[0], trained[0])
 
 
 def test_the_estimate_is_that_of_its_samples_with_sigma_from_valid(trained):

@@ -58,6 +58,13 @@ def test_other_shapes_are_refused_in_one_line(uninterrupted, tmp_path, change, s
     assert not (tmp_path / "run").exists()
 
 
+def test_another_family_is_refused_by_name(uninterrupted, tmp_path):
+    told = "is of model=bihm; its parameters are none of model=targetprop"
+    with pytest.raises(ConfigError, match=told):
+        train(starting(uninterrupted[0], model__name="targetprop"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.long
 def test_the_same_shapes_of_other_layers_are_refused(tmp_path):
     train(tiny(**STILL, q__layer="dsbn", q__activation="tanh"), tmp_path / "one")
