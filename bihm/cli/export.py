@@ -15,7 +15,7 @@ Writes the best state of a run as a safetensors file: the parameters that estima
 their names (p.0.w), and the resolved configuration in the metadata. `bihm-eval weights=FILE` reads it.
 
   run=DIR    a run directory of bihm-train
-  out=FILE   where to, or in which folder; by default DIR/weights.safetensors
+  out=FILE   where to, a .safetensors, or in which folder; by default DIR/weights.safetensors
 """
 
 

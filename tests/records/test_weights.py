@@ -53,20 +53,22 @@ def test_a_weights_file_holds_the_best_parameters_and_what_they_are_of(exported)
 
 
 def test_weights_give_exactly_the_numbers_of_their_run(shell, exported, tmp_path):
-    code, out, err = shell(export_command, f"run={exported}", f"out={tmp_path / 'a machine'}")
-    assert (code, out, err) == (0, f"{tmp_path / 'a machine'}\n", "")
-    shutil.copy(tmp_path / "a machine", tmp_path / "other")
+    code, out, err = shell(
+        export_command, f"run={exported}", f"out={tmp_path / 'a machine.safetensors'}"
+    )
+    assert (code, out, err) == (0, f"{tmp_path / 'a machine.safetensors'}\n", "")
+    shutil.copy(tmp_path / "a machine.safetensors", tmp_path / "other")
     words = ["K=5", "per_example=true"]
     results = [
         shell(eval_command, source, *words)
-        for source in (f"run={exported}", f"weights={tmp_path / 'a machine'}")
+        for source in (f"run={exported}", f"weights={tmp_path / 'a machine.safetensors'}")
     ]
     (said, own), (same, theirs) = ((r[1].splitlines()[0], r[1].splitlines()[1:]) for r in results)
     assert said == same
     assert [r[::2] for r in results] == [(0, ""), (0, "")]
-    stems = (exported / "eval-test-K5", tmp_path / "a machine.eval-test-K5")
+    stems = (exported / "eval-test-K5", tmp_path / "a machine.safetensors.eval-test-K5")
     assert [own, theirs] == [[f"{stem}.json", f"{stem}.npz"] for stem in stems]
-    theirs = tmp_path / "a machine.eval-test-K5.json"
+    theirs = tmp_path / "a machine.safetensors.eval-test-K5.json"
     assert theirs.read_text() == (exported / "eval-test-K5.json").read_text()
     rows, same = (
         arrays_in(path.with_suffix(".npz")) for path in (theirs, exported / "eval-test-K5")
@@ -74,7 +76,12 @@ def test_weights_give_exactly_the_numbers_of_their_run(shell, exported, tmp_path
     for name in same:
         np.testing.assert_array_equal(rows[name], same[name])
     assert {path.name for path in tmp_path.iterdir()} == {
-        *("a machine", "other", "a machine.eval-test-K5.json", "a machine.eval-test-K5.npz"),
+        *(
+            "a machine.safetensors",
+            "other",
+            "a machine.safetensors.eval-test-K5.json",
+            "a machine.safetensors.eval-test-K5.npz",
+        ),
     }
 
 
@@ -97,8 +104,10 @@ def test_an_average_is_what_is_exported(tmp_path):
 
 def test_the_same_machine_makes_the_same_file(exported, tmp_path, shell):
     for _ in range(3):
-        shell(export_command, f"run={exported}", f"out={tmp_path / 'again'}")
-        assert (tmp_path / "again").read_bytes() == (exported / "weights.safetensors").read_bytes()
+        shell(export_command, f"run={exported}", f"out={tmp_path / 'again.safetensors'}")
+        assert (tmp_path / "again.safetensors").read_bytes() == (
+            exported / "weights.safetensors"
+        ).read_bytes()
 
 
 def rewritten(source, path, change_arrays=lambda arrays: None, change_config=lambda config: None):
@@ -209,7 +218,7 @@ def test_what_is_wrong_with_a_file_is_one_line(shell, exported, tmp_path, damage
         (eval_command, [], 2, "give one of run=DIR and weights=FILE"),
         (eval_command, ["run=a", "weights=b"], 2, "give one of run=DIR and weights=FILE"),
         (eval_command, ["weights=missing"], 3, "missing: no such file"),
-        (eval_command, ["weights=."], 3, ".: no such file"),
+        (eval_command, ["weights=."], 2, "weights=. is a folder; a run is run=."),
         (export_command, ["run=missing"], 2, "run=missing is not a run directory"),
         (export_command, [], 2, "run=... is missing"),
     ],
@@ -221,7 +230,7 @@ def test_mistakes_of_a_command_line(shell, command, words, code, says):
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("out", ["no/such/folder", "no.safetensors/file"])
+@pytest.mark.parametrize("out", ["no/such/folder/a.safetensors", "no.safetensors/a.safetensors"])
 def test_a_file_that_cannot_be_written_leaves_nothing_behind(shell, exported, tmp_path, out):
     (tmp_path / "no.safetensors").touch()
     before = {path.name for path in exported.iterdir()}
