@@ -10,6 +10,7 @@ import jax
 
 from bihm.config import Config, columns, to_yaml
 from bihm.config.families import own_columns
+from bihm.config.unread import unread
 from bihm.errors import (
     LESS_MEMORY,
     Interrupted,
@@ -177,6 +178,8 @@ def _greet(run: Run, start: Checkpoint | None) -> None:
     instead = computed_instead(config.precision)
     if instead is not None:
         log.warning("%s", instead)
+    for line in unread(config):
+        log.warning("%s", line)
     if start is not None:
         log.info("going on from the checkpoint of step %d", int(start.latest.step))
 

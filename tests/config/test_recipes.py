@@ -7,6 +7,7 @@ from bihm import config as schema
 from bihm import paths
 from bihm.cli import sweep
 from bihm.config.machine_checks import check_machine
+from bihm.config.unread import unread
 
 FOLDER = paths.configs() / "experiment"
 UCI = {  # Bornschein et al. 2016, Table 2: latent layers of BiHM and of RWS, data side first
@@ -121,6 +122,7 @@ def test_a_recipe_is_the_cell_that_it_names(name, rule, dataset, layers, bottom)
     assert (config.eval.final_K, config.eval.final_z_outer) == (1000, 100_000)
     # A cosine that patience cuts off never reaches its low rates.
     assert (config.optim.schedule, config.stop.patience) == ("cosine", None)
+    assert unread(config) == []
 
 
 def test_every_cell_has_a_recipe():

@@ -86,6 +86,16 @@ def test_a_program_that_lets_jax_have_64_bits_trains_the_same(uninterrupted, tmp
     assert numbers(results) == numbers(uninterrupted[1])
 
 
+def test_a_run_says_which_of_its_keys_have_no_effect(tmp_path, monkeypatch, caplog):
+    def no_training(*_):
+        raise ConfigError("far enough")
+
+    monkeypatch.setattr("bihm.run.training.loop.TrainingLoop.train", no_training)
+    with pytest.raises(ConfigError, match="far enough"):
+        train(tiny(model__name="rws", eval__z_inner=9), tmp_path / "run")
+    assert "eval.z_inner=9 has no effect: 2 log Z belongs to model=bihm" in caplog.messages
+
+
 def test_rws_has_no_p_star(tmp_path):
     results = train(tiny(model__name="rws", epochs=1), tmp_path / "run")
     assert list(results["test"]) == ["examples", "K", "log_p", "ess_p", "high_k_hat_p"]
