@@ -65,15 +65,14 @@ def replaced(path: Path) -> Iterator[IO[bytes]]:
     Raises:
         OSError: the disk refuses; it names the file.
     """
-    temporary = path.with_name(f".{os.getpid()}-{threading.get_ident()}.tmp")
+    maker = f"{os.getpid()}-{threading.get_ident()}"
+    temporary = path.with_name(f".{path.name[:40]}.{maker}.tmp")
     try:
         with writing(path), temporary.open("wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
             os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(
-            OSError
-        ):  # of a place that refused the file, too: that has been said
+    finally:  # a place that refused the file may refuse this, too: that has been said
+        with contextlib.suppress(OSError):
             temporary.unlink()

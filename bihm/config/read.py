@@ -73,7 +73,7 @@ def load(path: Path) -> Config:
     except yaml.MarkedYAMLError as error:
         where = error.problem_mark or error.context_mark
         line = f"line {where.line + 1}: " if where else ""
-        raise ConfigError(f"{path}: {line}{error.problem}") from error
+        raise ConfigError(f"{path}: {line}{error.problem or error.context}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8") from error
     except OSError as error:
