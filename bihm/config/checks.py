@@ -34,12 +34,17 @@ def check_shapes(plain: Any, known: dict[str, Any]) -> None:
     for name, group in groups.items():
         if group is not None and not isinstance(group, dict):
             raise ConfigError(f"{name}: {A_GROUP}, got {group}")
-    for name in ("layers", "dataset.image_shape", "optim.phases"):
-        place, _, key = name.rpartition(".")
-        given = ((groups.get(place) or {}) if place else plain).get(key)
+    lists = {
+        "layers": plain.get("layers"),
+        "dataset.image_shape": (groups.get("dataset") or {}).get("image_shape"),
+        "optim.phases": (groups.get("optim") or {}).get("phases"),
+    }
+    for name, given in lists.items():
         if isinstance(given, dict):
             raise ConfigError(f"{name}: {A_LIST}, got {given}")
-        for i, size in enumerate(given if isinstance(given, list) and key != "phases" else []):
+    del lists["optim.phases"]  # the others are of sizes
+    for name, sizes in lists.items():
+        for i, size in enumerate(sizes if isinstance(sizes, list) else []):
             if isinstance(size, list | dict):
                 raise ConfigError(f"{name}[{i}] must be a whole number, got {size!r}")
 

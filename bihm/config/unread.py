@@ -1,6 +1,5 @@
 """Keys that are set and have no effect: each is told in a line, so that nobody waits for one."""
 
-from bihm.config.families import TARGETPROP
 from bihm.config.schema import Config, EvalConfig, OptimConfig
 from bihm.machine.rules import has_p_star
 
@@ -38,7 +37,7 @@ def _of_phases(config: Config) -> list[str]:
 
 def _of_z(config: Config) -> list[str]:
     name, usual = config.model.name, EvalConfig()
-    if name == TARGETPROP or has_p_star(name):  # the former refuses them
+    if has_p_star(name):
         return []
     keys = ("z_outer", "final_z_outer", "z_inner")
     return [

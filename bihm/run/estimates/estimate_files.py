@@ -156,14 +156,18 @@ def parameters_of(machine: TrainedMachine) -> str:
     return digest_arrays(machine.params)[:16]
 
 
+def name_of(machine: TrainedMachine) -> str:
+    """The run directory or the weights file that a machine was read from."""
+    return machine.stem[:-1]
+
+
 def file_of(
     machine: TrainedMachine, identity: str, what: str, out: str | None, mask: str | None = None
 ) -> Path:
     """Where estimates go; not over those of another file of the same name, or of another machine."""
     other = "" if identity == machine.config.dataset.name else f"{Path(identity).stem}-"
     default = Path(f"{machine.stem}eval-{other}{what}.json")
-    source = machine.stem[:-1]  # the run, or the weights file
-    reads = [source, identity, machine.config.dataset.path, mask]
+    reads = [name_of(machine), identity, machine.config.dataset.path, mask]
     path = place(out, default, ".json", beside=[".npz"], reads=reads, replaces=True)
     with contextlib.suppress(DataError):  # absent or damaged: nothing to lose
         there = read_json(path)

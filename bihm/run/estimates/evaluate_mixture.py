@@ -19,11 +19,12 @@ from bihm.run.estimates.estimate_files import (
     Extras,
     find_dataset,
     leave_files,
+    name_of,
     parameters_of,
     tell_of_rows,
 )
 from bihm.run.estimates.listener import NOBODY, Listener
-from bihm.run.estimates.mixture import Mixture, fit_weights, log_p_of, mix, name_of
+from bihm.run.estimates.mixture import Mixture, fit_weights, log_p_of, mix
 from bihm.run.trained import TrainedMachine
 
 

@@ -12,6 +12,7 @@ from bihm.errors import ConfigError
 from bihm.machine.family import Report, silent
 from bihm.machine.likelihood import Estimates
 from bihm.run.arguments import MOST_SAMPLES, check_split, whole
+from bihm.run.estimates.estimate_files import name_of
 from bihm.run.trained import TrainedMachine
 from bihm.run.training.own_rows import own_dataset
 
@@ -112,7 +113,7 @@ def check_one_dataset(machines: Sequence[TrainedMachine]) -> None:
         raise ConfigError(f"a mixture needs two machines or more, got {len(machines)}")
     for machine in machines:
         if not machine.family.has_likelihood:
-            name, model = machine.stem[:-1], machine.config.model.name
+            name, model = name_of(machine), machine.config.model.name
             raise ConfigError(
                 f"{name} is of model={model}, which has no log p to mix: leave it out"
             )
@@ -146,8 +147,3 @@ def _same_rows(one: Dataset | None, other: Dataset | None) -> bool:
         (one.train, one.valid, one.test), (other.train, other.valid, other.test), strict=True
     )
     return all(np.array_equal(x, y) for x, y in pairs)
-
-
-def name_of(machine: TrainedMachine) -> str:
-    """The run directory or the weights file that a machine was read from."""
-    return machine.stem[:-1]

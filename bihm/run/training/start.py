@@ -5,7 +5,6 @@ from pathlib import Path
 
 from bihm import paths
 from bihm.config import Config
-from bihm.config.families import TARGETPROP
 from bihm.errors import BihmError, ConfigError, DataError
 from bihm.records.checkpoint import has_begun
 from bihm.records.digests import digest_arrays, noted_digest
@@ -34,8 +33,7 @@ def start_from(run: Run, directory: Path) -> Run:
         source = read_run(path) if os.path.isdir(path) else read_weights(path)
     except BihmError as error:
         raise type(error)(f"init.from={path}: {error}") from error
-    kinds = [config.model.name == TARGETPROP for config in (source.config, run.config)]
-    if kinds[0] != kinds[1]:
+    if type(source.family) is not type(run.family):
         one, other = source.config.model.name, run.config.model.name
         raise ConfigError(
             f"init.from={path}: is of model={one}; its parameters are none of model={other}"
