@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 from cases import rare
-from small_run import EACH_EPOCH, arrays_in, tiny
+from small_run import EACH_EPOCH, arrays_in, own_rows, tiny
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from bihm.cli.evaluate import main as evaluate_main
@@ -282,15 +282,19 @@ def files_in(folder):
     return {path.name: path.read_bytes() for path in folder.glob("*test-K5*")}
 
 
-def test_each_question_keeps_its_own_file(run, tmp_path):
+@pytest.mark.parametrize(
+    "asked",
+    [{"repeats": 2}, *rare({"given": "left"}, {"repeats": 2, "sandwich": True})],
+)
+def test_each_question_keeps_its_own_file(asked, run, tmp_path):
     evaluate(read_run(run), split="test", K=5, per_example=True, out=str(tmp_path))
     before = files_in(tmp_path)
     assert sorted(before) == ["eval-test-K5.json", "eval-test-K5.npz"]
-    for asked in ({"repeats": 2}, {"given": "left"}, {"repeats": 2, "sandwich": True}):
-        evaluate(read_run(run), split="test", K=5, out=str(tmp_path), **asked)
+    evaluate(read_run(run), split="test", K=5, out=str(tmp_path), **asked)
     assert files_in(tmp_path).items() > before.items()
-    names = "-given-left", "-repeats2", "-repeats2-sandwich"
-    assert files_in(tmp_path).keys() - before == {f"eval-test-K5{name}.json" for name in names}
+    name = {"given": "-given-left", "repeats": "-repeats2", "sandwich": "-sandwich"}
+    own = "".join(name[key] for key in asked)
+    assert files_in(tmp_path).keys() - before == {f"eval-test-K5{own}.json"}
     evaluate(read_run(run), split="test", K=5, out=str(tmp_path))  # the same numbers: its rows stay
     assert files_in(tmp_path).items() > before.items()
 
@@ -444,10 +448,10 @@ def test_a_run_does_not_go_on_with_other_rows(tmp_path):
 
 
 def test_an_import_that_was_replaced_is_no_longer_the_data_of_a_run(tmp_path):
-    import_file(rows_of(tmp_path / "a" / "rows.npy"), name="mine")
-    config = tiny(dataset__name="mine", dataset__image_shape=None, epochs=1, batch_size=8)
+    import_file(own_rows(tmp_path / "a" / "rows.npz"), name="mine")
+    config = tiny(dataset__name="mine", dataset__image_shape=None, epochs=1)
     train(config, tmp_path / "run")
-    import_file(rows_of(tmp_path / "b" / "rows.npy", seed=1), name="mine", force=True)
+    import_file(own_rows(tmp_path / "b" / "rows.npz", seed=1), name="mine", force=True)
     machine = read_run(tmp_path / "run")
     for ask in (lambda: train(config, tmp_path / "run"), machine.rows):
         with pytest.raises(DataError, match=r"mine: other rows than when .*run began"):

@@ -110,9 +110,9 @@ def test_the_winner_on_each_set_is_published_with_its_weights():
     numbers = {}  # by set, then by recipe: the likelihood of each seed
     for run in ALL:
         recipe = run.name.rpartition("-")[0]
-        test = json.loads((run / "results.json").read_text())["test"]
-        name = load_config(run / "config.yaml").dataset.name
-        numbers.setdefault(name, {}).setdefault(recipe, []).append(test["log_p"]["mean"])
+        results = json.loads((run / "results.json").read_text())
+        of_set = numbers.setdefault(results["dataset"], {})
+        of_set.setdefault(recipe, []).append(results["test"]["log_p"]["mean"])
     kept = [run.name for run in RUNS]
     for of_set in numbers.values():
         claimed = {recipe: seeds for recipe, seeds in of_set.items() if len(seeds) > 2} or of_set

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 from oracle import exact, states
-from small_run import arrays_in, tiny
+from small_run import arrays_in, own_rows, tiny
 from tiny_machine import VISIBLE, tiny_machine
 
 import bihm
@@ -240,10 +240,10 @@ def test_machines_of_other_data_are_refused_in_one_line(command, runs, tmp_path)
 
 
 def test_rows_that_have_changed_since_any_of_the_machines_began_are_refused(command, tmp_path):
-    path = table(tmp_path / "own.npy", 0)
-    config = tiny(batch_size=10, epochs=1, dataset__name="file", dataset__path=path)
+    path = own_rows(tmp_path / "own.npz", seed=0)
+    config = tiny(epochs=1, dataset__name="file", dataset__path=str(path))
     train(config, tmp_path / "old")
-    table(tmp_path / "own.npy", 1)
+    own_rows(path, seed=1)
     train(config, tmp_path / "new")
     shutil.copytree(tmp_path / "new", tmp_path / "copy")
     old, new, copy = (tmp_path / name for name in ("old", "new", "copy"))
@@ -262,12 +262,9 @@ def test_a_folder_whose_name_holds_a_comma_is_one_run(command, runs, tmp_path):
 
 
 def test_the_data_of_no_member_is_written_over(command, tmp_path):
-    splits = np.random.default_rng(0).integers(0, 2, (3, 40, 16), dtype=np.uint8)
     for name in ("one", "two"):
-        data = tmp_path / f"rows-{name}.npz"
-        np.savez(data, **dict(zip(("train", "valid", "test"), splits, strict=True)))
-        config = tiny(batch_size=10, epochs=1, dataset__name="file", dataset__path=str(data))
-        train(config, tmp_path / name)
+        data = own_rows(tmp_path / f"rows-{name}.npz")
+        train(tiny(epochs=1, dataset__name="file", dataset__path=str(data)), tmp_path / name)
     words = [f"run={tmp_path}/one,{tmp_path}/two", "K=5", "per_example=true"]
     for data in tmp_path.glob("rows-*.npz"):
         before = data.read_bytes()
