@@ -55,7 +55,7 @@ def read_run(directory: Path) -> TrainedMachine:
 
     Raises:
         ConfigError: there is no run, or its `config.yaml` is damaged.
-        DataError: no checkpoint, none that is whole, or one of another run.
+        DataError: no checkpoint, none that is whole, one of another run, or numbers alone were kept.
     """
     path = require_run(directory) / "config.yaml"
     config = load_config(path)
@@ -63,14 +63,19 @@ def read_run(directory: Path) -> TrainedMachine:
         structure, like = saved_like(config)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
-    published = directory / WEIGHTS
-    if not os.path.isdir(directory / "checkpoints") and os.path.isfile(published):
+    published, kept = directory / WEIGHTS, os.path.isdir(directory / "checkpoints")
+    if not kept and os.path.isfile(published):
         exported = read_weights(published)
         if changed := differences(exported.config, config):
             raise DataError(f"{published}: is of another run: {', '.join(changed)}")
         machine = TrainedMachine(config, structure, exported.params, f"{directory}/")
         machine.exported_rows = exported.exported_rows
         return machine
+    if not kept and os.path.isfile(directory / "results.json"):
+        raise DataError(
+            f"{directory}: results.json has the numbers of this run, but its parameters are gone: there is "
+            f"neither checkpoints nor {WEIGHTS}; bihm-train like={directory} trains it again"
+        )
     params = evaluated_params(read_checkpoint(directory, config, like).best)
     return TrainedMachine(config, structure, params, f"{directory}/")
 

@@ -125,8 +125,8 @@ class TrainedMachine:
 
         2 log Z is estimated once for each seed and kept: see `two_log_z`, which also has its error.
         """
-        values = self.log_p_tilde_star(x, K, seed=seed, split=split)  # it checks what is given
-        return values - self.two_log_z(seed=seed).mean
+        arguments.need_p_star("log_p_star", self.family, self.config.model.name)
+        return self.log_p_tilde_star(x, K, seed=seed, split=split) - self.two_log_z(seed=seed).mean
 
     def two_log_z(self, *, seed: int | None = None, report: Report = silent) -> LogZ:
         """2 log Z of BiHM, with its standard error (nats) and the numbers of samples; estimated once."""

@@ -43,6 +43,13 @@ def test_a_published_run_gives_its_numbers_again(published, uninterrupted):
     np.testing.assert_array_equal(one.sample(5), other.sample(5))
 
 
+def test_of_a_run_published_without_weights_there_are_numbers_alone(published, uninterrupted):
+    (published / "weights.safetensors").unlink()
+    with pytest.raises(DataError, match=r"parameters are gone: .*; bihm-train like=.*published "):
+        bihm.load(published)
+    assert train(tiny(**EACH_EPOCH), published) == uninterrupted[1]
+
+
 def test_training_leaves_a_published_run_as_it_is(published, uninterrupted):
     before = {path: path.read_bytes() for path in published.iterdir()}
     assert train(tiny(**EACH_EPOCH), published) == uninterrupted[1]
